@@ -1,0 +1,1 @@
+"""MIDAS: mosaic input-specific differentiable architecture search, and the pipeline that reproduces it."""

@@ -1,0 +1,166 @@
+"""Reading the files that searches, retrainings and look-ups leave behind."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+
+@dataclass(frozen=True)
+class Dump:
+    """The mixing weights of one search (`search/arch.npz`).
+
+    Attributes:
+        p: weights, float32 [images, cells, edges, operations].
+        labels: class number of each image, [images].
+        kinds: kind of each cell, [cells].
+        operations: names, [operations].
+        edges: source and target node of each edge, [edges, 2].
+        offered: whether an edge offers an operation, [cells, edges, operations].
+        classes: class names.
+    """
+
+    p: np.ndarray
+    labels: np.ndarray
+    kinds: list[str]
+    operations: list[str]
+    edges: np.ndarray
+    offered: np.ndarray
+    classes: list[str]
+
+
+@dataclass(frozen=True)
+class Example:
+    """What one node made of one image (`search/example.npz`); K candidates, a gh x gw grid of patches.
+
+    Attributes:
+        image: uint8 [3, H, W].
+        label: class number.
+        cell: index of the cell.
+        node: the node in it.
+        operations: operation of each candidate, [K].
+        sources: source node of each candidate, [K].
+        maps: candidate maps averaged over channels, [K, h, w].
+        patch_p: weights in each patch, [gh, gw, K].
+        p: their average, [K].
+        output: the node's output averaged over channels, [h, w].
+    """
+
+    image: np.ndarray
+    label: int
+    cell: int
+    node: int
+    operations: list[str]
+    sources: list[int]
+    maps: np.ndarray
+    patch_p: np.ndarray
+    p: np.ndarray
+    output: np.ndarray
+
+
+def load_dump(path: Path) -> Dump:
+    """Read `search/arch.npz`.
+
+    Raises:
+        ValueError: the file is missing or damaged, or its arrays don't fit together.
+    """
+    a = _arrays(path, ("p", "labels", "kinds", "operations", "edges", "offered", "classes"))
+    expected = (len(a["labels"]), len(a["kinds"]), len(a["edges"]), len(a["operations"]))
+    if a["p"].shape != expected or a["offered"].shape != expected[1:]:
+        raise ValueError(f"{path}: p is {list(a['p'].shape)}, but the other arrays ask for {list(expected)}")
+    names = {key: a[key].tolist() for key in ("kinds", "operations", "classes")}
+    return Dump(p=a["p"], labels=a["labels"], edges=a["edges"], offered=a["offered"].astype(bool), **names)
+
+
+def load_example(path: Path) -> Example:
+    """Read `search/example.npz`.
+
+    Raises:
+        ValueError: the file is missing or damaged, or its arrays don't fit together.
+    """
+    a = _arrays(path, tuple(Example.__annotations__))
+    count = len(a["operations"])
+    if a["maps"].shape[:1] != (count,) or a["patch_p"].shape[2:] != (count,) or a["p"].shape != (count,):
+        raise ValueError(f"{path}: maps, patch_p and p don't have {count} candidates each")
+    plain: dict[str, Any] = {key: a[key].tolist() for key in ("label", "cell", "node", "operations", "sources")}
+    return Example(**plain, image=a["image"], maps=a["maps"], patch_p=a["patch_p"], p=a["p"], output=a["output"])
+
+
+def load_classes(path: Path) -> list[str]:
+    """The class names in `search/arch.npz`, without the weights.
+
+    Raises:
+        ValueError: the file is missing or damaged.
+    """
+    return _arrays(path, ("classes",))["classes"].tolist()
+
+
+def load_metrics(path: Path) -> dict[str, Any]:
+    """Read a `metrics.json`.
+
+    Raises:
+        ValueError: the file is missing or no JSON object.
+    """
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path}: not a readable metrics file: {_reason(error)}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: not a readable metrics file: no JSON object")
+    return content
+
+
+def load_number(path: Path, *keys: str) -> float:
+    """Read one number of a `metrics.json`.
+
+    Args:
+        path: the file.
+        keys: the way to the number, from the outermost key.
+
+    Raises:
+        ValueError: the file is missing or damaged, or lacks the number.
+    """
+    value: Any = load_metrics(path)
+    for key in keys:
+        if not isinstance(value, dict) or key not in value:
+            raise ValueError(f"{path}: key {'.'.join(keys)} is missing")
+        value = value[key]
+    return float(value)
+
+
+def load_table(path: Path, columns: Iterable[str]) -> pd.DataFrame:
+    """Read a csv file that must have these columns.
+
+    Raises:
+        ValueError: the file is missing, no csv file or lacks a column.
+    """
+    try:
+        table = pd.read_csv(path)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path}: not a readable table: {_reason(error)}") from error
+    missing = [name for name in columns if name not in table.columns]
+    if missing:
+        raise ValueError(f"{path}: column {', '.join(missing)} is missing; it has {', '.join(table.columns)}")
+    return table
+
+
+def _arrays(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            missing = [name for name in names if name not in file]
+            if missing:
+                raise ValueError(f"lacks {', '.join(missing)}")
+            return {name: file[name] for name in names}
+    except (OSError, EOFError, zipfile.BadZipFile, ValueError) as error:
+        raise ValueError(f"{path}: not a readable dump: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    return error.strerror or str(error) if isinstance(error, OSError) else str(error)

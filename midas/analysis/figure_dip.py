@@ -1,0 +1,71 @@
+"""Figure 3, whether the weights are unimodal over the images (from dip.csv and arch.npz)."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from midas.analysis.dumps import load_dump, load_table
+from midas.analysis.statistics import LEVEL
+from midas.analysis.style import COLOURS, WIDTH, node_label, operation_label, panel_label
+from midas.plan import Plan
+from midas.spaces import get_space
+
+
+def dip(plan: Plan) -> Figure:
+    """Left the p-values of all dip tests, right the distribution of one weight.
+
+    Raises:
+        ValueError: dip.csv or the dump is missing, or no weight was tested.
+    """
+    chosen = plan.config.analysis
+    assert chosen is not None  # the dispatcher offers this figure only then
+    path = plan.root / "analysis/dip.csv"
+    table = load_table(path, ("seed", "cell", "edge", "source", "target", "operation", "p_value"))
+    first = table[table["seed"] == plan.config.seeds[0]]
+    if first.empty:
+        raise ValueError(f"{path}: holds no test for seed {plan.config.seeds[0]}; all its weights are constant")
+    figure = Figure(figsize=(WIDTH, 2.4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    _draw_p_values(left, table)
+    row = median_test(first)
+    dump = load_dump(plan.folder(chosen.space, chosen.dataset, chosen.method, plan.config.seeds[0]) / "search/arch.npz")
+    values = dump.p[:, row["cell"], row["edge"], dump.operations.index(row["operation"])]
+    _draw_weight(right, values, row, get_space(chosen.space).family)
+    return figure
+
+
+def median_test(tests: pd.DataFrame) -> pd.Series:
+    """The test whose p-value is the (lower) median; of equal ones the first by cell, edge and operation.
+
+    A rule instead of a choice: the weight shown is a typical one.
+    """
+    return tests.sort_values(["p_value", "cell", "edge", "operation"]).iloc[(len(tests) - 1) // 2]
+
+
+def _draw_p_values(ax: Axes, table: pd.DataFrame) -> None:
+    p_values = table["p_value"]
+    counts, edges = np.histogram(p_values, bins=20, range=(0, 1))
+    colours = ["#D55E00" if edge < LEVEL else "#A9A9A9" for edge in edges[:-1]]
+    ax.bar(edges[:-1], counts, width=np.diff(edges), align="edge", color=colours, edgecolor="white", linewidth=0.4)
+    ax.axvline(LEVEL, color="black", linewidth=0.9, linestyle="--")
+    share = f"{(p_values < LEVEL).mean():.1%} below {LEVEL}"
+    count = f"{len(table):,} weights, {table['seed'].nunique()} search{'es' if table['seed'].nunique() > 1 else ''}"
+    ax.text(LEVEL + 0.025, 0.97, f"{share}\n{count}", transform=ax.get_xaxis_transform(), va="top", fontsize=7)
+    ax.set(xlim=(0, 1), ylim=(0, max(counts) * 1.25), xlabel="p-value of the dip test", ylabel="weights")
+    panel_label(ax, "a", "all weights")
+
+
+def _draw_weight(ax: Axes, values: np.ndarray, row: pd.Series, family: str) -> None:
+    ax.hist(values, bins=40, color=COLOURS[row["operation"]], edgecolor="white", linewidth=0.3)
+    ax.axvline(float(values.mean(dtype=np.float64)), color="black", linewidth=0.9, linestyle="--")
+    edge = f"{node_label(family, row['source'])} → {node_label(family, row['target'])}"
+    ax.margins(y=0.25)
+    text = f"mean {values.mean(dtype=np.float64):.4f}\np-value {row['p_value']:.3f}"
+    ax.text(0.98, 0.97, text, transform=ax.transAxes, va="top", ha="right", fontsize=7)
+    ax.set(xlabel=f"weight of {operation_label(row['operation'])} on edge {edge}, cell {row['cell']}", ylabel="images")
+    ax.locator_params(axis="x", nbins=5)
+    ax.ticklabel_format(axis="x", useOffset=False, style="plain")
+    panel_label(ax, "b", "the weight with the median p-value")

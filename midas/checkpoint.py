@@ -1,0 +1,86 @@
+"""Checkpoints of a long step: written whole or not at all, the previous one kept, never continued under another configuration."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+class Checkpoint:
+    """The checkpoint of one step.
+
+    It lies in a folder that no rule declares, since Snakemake deletes the declared outputs of a failed job.
+
+    Args:
+        folder: holds newest.pt and previous.pt.
+        identity: what must be equal for a checkpoint to be continued: step, configuration, source digest, ... (JSON values).
+    """
+
+    def __init__(self, folder: Path, identity: dict[str, Any]):
+        self.folder = folder
+        self.identity = json.loads(json.dumps(identity))
+        self.newest, self.previous = folder / "newest.pt", folder / "previous.pt"
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Write a state (tensors, numbers, strings, lists and dictionaries of them), flushed to disk before it gets its name."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        temporary = self.folder / "writing.pt"
+        with temporary.open("wb") as file:
+            torch.save({"identity": self.identity, "state": state}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        if self.newest.exists():
+            os.replace(self.newest, self.previous)
+        os.replace(temporary, self.newest)
+
+    def load(self) -> dict[str, Any] | None:
+        """The newest state that can be continued, None if there is none.
+
+        A damaged file is passed over with a warning. A checkpoint of another configuration or source is set aside with a
+        message that names the difference, and kept.
+        """
+        for path in (self.newest, self.previous):
+            content = self._read(path)
+            if content is None:
+                continue
+            differences = list(_differences(content["identity"], self.identity))
+            if not differences:
+                return content["state"]
+            self._set_aside(differences)
+            return None
+        return None
+
+    def _read(self, path: Path) -> dict[str, Any] | None:
+        if not path.exists():
+            return None
+        try:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+            return {"identity": content["identity"], "state": content["state"]}
+        except Exception as error:  # whatever a damaged file provokes inside torch
+            _say(f"{path} is damaged and passed over ({type(error).__name__})")
+            return None
+
+    def _set_aside(self, differences: list[str]) -> None:
+        number = 1
+        while (aside := self.folder.with_name(f"{self.folder.name}_aside{number}")).exists():
+            number += 1
+        self.folder.rename(aside)
+        _say(f"the checkpoint in {self.folder} belongs to another run and is kept as {aside}: {'; '.join(differences)}")
+
+
+def _differences(old: Any, new: Any, key: str = "") -> Any:
+    """Lines such as "config.seed: 0 there, 1 now"."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for name in sorted(old.keys() | new.keys()):
+            yield from _differences(old.get(name), new.get(name), f"{key}.{name}" if key else name)
+    elif old != new:
+        yield f"{key}: {old!r} there, {new!r} now"
+
+
+def _say(message: str) -> None:
+    print(f"checkpoint: {message}", file=sys.stderr, flush=True)

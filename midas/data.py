@@ -1,0 +1,342 @@
+"""Data on the device: the whole set as one uint8 tensor, augmentation as batched tensor operations.
+
+Every random draw is a function of (seed, stream, epoch, step), so that a resumed run sees what an uninterrupted one sees,
+on whatever device. As a step, ``python -m midas.data RUN FOLDER`` makes a data set ready and writes what is known of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from midas.datasets import Dataset, folder_files, folder_parts, read_npz, read_split
+from midas.plan import DataRun
+from midas.provenance import write_metrics
+from midas.step import main
+
+PAIRS_PER_CLASS = {"train": 10, "test": 4}
+DIGITS_TEST = 360
+"""Test images of the digits: a fifth of the 1,797."""
+
+
+class Images(NamedTuple):
+    """Images and their classes on one device.
+
+    Attributes:
+        pixels: uint8 [n, 3, height, width].
+        labels: int64 [n].
+    """
+
+    pixels: Tensor
+    labels: Tensor
+
+    def take(self, index: Tensor) -> Images:
+        """The images of some indices."""
+        index = index.to(self.labels.device)
+        return Images(self.pixels[index], self.labels[index])
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+def load(dataset: Dataset, device: torch.device) -> tuple[Images, Images]:
+    """Training and test images of a data set.
+
+    Raises:
+        ValueError: files are missing or damaged, or images are not what the data set's description says.
+    """
+    readers = {"digits": _digits, "digit_pairs": _digit_pairs, "npz": _npz, "folder": _folder}
+    arrays = readers.get(dataset.kind, _torchvision)(dataset)
+    parts = []
+    for pixels, labels in arrays:
+        images = Images(torch.from_numpy(np.ascontiguousarray(pixels)), torch.from_numpy(labels.astype(np.int64)))
+        if (
+            tuple(images.pixels.shape[1:]) != (3, *dataset.image)
+            or not 0 <= labels.min() <= labels.max() < dataset.classes
+        ):
+            raise ValueError(
+                f"{dataset.path}: {list(images.pixels.shape[1:])} images with classes {labels.min()}..{labels.max()}; "
+                f"{dataset.name} has [3, {dataset.image[0]}, {dataset.image[1]}] and 0..{dataset.classes - 1}"
+            )
+        parts.append(Images(images.pixels.to(device), images.labels.to(device)))
+    return parts[0], parts[1]
+
+
+Arrays = tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+
+
+def _digits(_: Dataset) -> Arrays:
+    return _as_images(*_digit_halves())
+
+
+def _digit_halves() -> Arrays:
+    """Training and test part of scikit-learn's digits: [n, 8, 8] uint8 and labels, in a fixed order."""
+    from sklearn.datasets import load_digits  # 1.5 s, and needed for the embedded images alone
+
+    digits = load_digits()
+    pixels = np.round(digits.images * (255 / 16)).astype(np.uint8)
+    order = np.random.default_rng(0).permutation(len(pixels))
+    test, train = order[:DIGITS_TEST], order[DIGITS_TEST:]
+    return (pixels[train], digits.target[train]), (pixels[test], digits.target[test])
+
+
+def _digit_pairs(_: Dataset) -> Arrays:
+    """Two digits side by side: class 10 a + b. Test pairs are made of test digits only."""
+    halves, parts = _digit_halves(), []
+    for (pixels, labels), count in zip(halves, PAIRS_PER_CLASS.values(), strict=True):
+        draw = np.random.default_rng(1)
+        members = [np.flatnonzero(labels == digit) for digit in range(10)]
+        classes = np.tile(np.arange(100), count)
+        left = np.array([draw.choice(members[c // 10]) for c in classes])
+        right = np.array([draw.choice(members[c % 10]) for c in classes])
+        parts.append((np.concatenate([pixels[left], pixels[right]], axis=2), classes))
+    return _as_images(*parts)
+
+
+def _as_images(*parts: tuple[np.ndarray, np.ndarray]) -> Arrays:
+    """Gray [n, h, w] to [n, 3, 2h, 2w], each pixel a square of four."""
+    train, test = (
+        (np.repeat(x.repeat(2, axis=1).repeat(2, axis=2)[:, None], 3, axis=1), labels) for x, labels in parts
+    )
+    return train, test
+
+
+def _npz(dataset: Dataset) -> Arrays:
+    assert dataset.path is not None
+    arrays = read_npz(Path(dataset.path))
+    train, test = ((arrays[f"x_{p}"].transpose(0, 3, 1, 2), arrays[f"y_{p}"]) for p in ("train", "test"))
+    return train, test
+
+
+def _folder(dataset: Dataset) -> Arrays:
+    from PIL import Image, UnidentifiedImageError
+
+    def read(folder: Path) -> tuple[np.ndarray, np.ndarray]:
+        pixels, labels = [], []
+        for label, files in enumerate(folder_files(folder).values()):
+            for file in files:
+                try:
+                    with Image.open(file) as image:
+                        pixels.append(_square(image.convert("RGB"), dataset.image[0]))
+                except (OSError, UnidentifiedImageError) as error:
+                    raise ValueError(f"{file}: not a readable image: {error}") from error
+                labels.append(label)
+        return np.stack(pixels).transpose(0, 3, 1, 2), np.array(labels)
+
+    assert dataset.path is not None
+    train, test = (read(part) for part in folder_parts(Path(dataset.path)))
+    return train, test
+
+
+def _square(image: object, side: int) -> np.ndarray:
+    """The centre of an image, its shorter side resized to `side`: [side, side, 3] uint8."""
+    from PIL import Image, ImageOps
+
+    assert isinstance(image, Image.Image)
+    return np.asarray(ImageOps.fit(image, (side, side), Image.Resampling.BICUBIC))
+
+
+def _torchvision(dataset: Dataset) -> Arrays:
+    from torchvision import datasets
+
+    assert dataset.path is not None
+    try:
+        if dataset.kind == "svhn":
+            parts = [datasets.SVHN(dataset.path, split, download=dataset.download) for split in ("train", "test")]
+            return (parts[0].data, parts[0].labels), (parts[1].data, parts[1].labels)
+        kind = datasets.CIFAR10 if dataset.kind == "cifar10" else datasets.CIFAR100
+        sets = [kind(dataset.path, train, download=dataset.download) for train in (True, False)]
+    except (OSError, RuntimeError) as error:  # torchvision: a failed download, a missing file or a wrong sum
+        raise ValueError(f"{dataset.path}: {dataset.name} can't be read: {error}") from error
+    train, test = ((s.data.transpose(0, 3, 1, 2), np.array(s.targets)) for s in sets)
+    return train, test
+
+
+def search_halves(dataset: Dataset, count: int) -> tuple[Tensor, Tensor]:
+    """Indices of the training images that the weights and the architecture are searched on.
+
+    The same for all seeds. NAS-Bench-201 has index lists of its own for CIFAR-10 (key cifar10_split); elsewhere the halves
+    are random, since a user's images may be sorted.
+
+    Args:
+        dataset: names the file with the lists, if there is one.
+        count: number of training images.
+
+    Raises:
+        ValueError: the lists overlap or name an image that doesn't exist.
+    """
+    if dataset.split is None:
+        order = torch.randperm(count, generator=torch.Generator().manual_seed(0))
+        train, valid = order[: count // 2], order[count // 2 :]
+    else:
+        lists = read_split(Path(dataset.split))
+        train, valid = torch.tensor(lists["train"]), torch.tensor(lists["valid"])
+        both = torch.cat([train, valid])
+        if len(both.unique()) < len(both) or both.min() < 0 or both.max() >= count:
+            raise ValueError(f"{dataset.split}: train and valid must be different images 0..{count - 1}, each once")
+    return train.sort().values, valid.sort().values
+
+
+class Statistics(NamedTuple):
+    """Mean and standard deviation of each channel, [1, 3, 1, 1], in units of a pixel's 0..255."""
+
+    mean: Tensor
+    std: Tensor
+
+    @classmethod
+    def of(cls, images: Images) -> Statistics:
+        """The statistics of a set of images, exact and without a float copy of it."""
+        values = torch.arange(256, dtype=torch.float64, device=images.pixels.device)
+        counts = torch.stack([torch.bincount(c.flatten().int(), minlength=256) for c in images.pixels.unbind(1)])
+        share = counts.double() / counts.sum(1, keepdim=True)
+        mean = share @ values
+        std = (share @ values.square() - mean.square()).sqrt()
+        return cls(mean.float().view(1, 3, 1, 1), std.float().clamp(min=1.0).view(1, 3, 1, 1))
+
+    def normalise(self, pixels: Tensor) -> Tensor:
+        """Pixels [n, 3, h, w] uint8 to float32 with mean 0 and standard deviation 1 over the set."""
+        return (pixels.float() - self.mean) / self.std
+
+
+def in_order(images: Images, statistics: Statistics, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """All images once, unchanged but normalised, in batches as equal in size as can be."""
+    batches = -(-len(images) // batch_size)
+    for pixels, labels in zip(images.pixels.tensor_split(batches), images.labels.tensor_split(batches), strict=True):
+        yield statistics.normalise(pixels), labels
+
+
+class Loader:
+    """Augmented batches, shuffled anew each epoch; the last, smaller batch of an epoch is left out.
+
+    Args:
+        images: on the device that batches are wanted on.
+        stream: name of this use ("train", "valid"), so that two loaders of one run draw differently.
+        dataset: says how its images are augmented.
+        cutout: side of the square that is blanked, 0 for none (DeVries and Taylor, 2017).
+
+    Raises:
+        ValueError: there are fewer images than a batch holds.
+    """
+
+    def __init__(
+        self,
+        images: Images,
+        statistics: Statistics,
+        batch_size: int,
+        seed: int,
+        stream: str,
+        dataset: Dataset,
+        cutout: int = 0,
+    ):
+        if len(images) < batch_size:
+            raise ValueError(
+                f"batch_size: {batch_size} is not allowed; {dataset.name} has {len(images)} images for {stream}"
+            )
+        self.images, self.statistics, self.batch_size = images, statistics, batch_size
+        self.seed, self.stream, self.dataset, self.cutout = seed, stream, dataset, cutout
+
+    def __len__(self) -> int:
+        return len(self.images) // self.batch_size
+
+    def epoch(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """The batches of one epoch: images float32 [B, 3, h, w] and labels int64 [B]."""
+        device = self.images.labels.device
+        order = torch.randperm(len(self.images), generator=generator(self.seed, self.stream, epoch, 0)).to(device)
+        for step in range(len(self)):
+            index = order[step * self.batch_size : (step + 1) * self.batch_size]
+            draw = generator(self.seed, self.stream, epoch, step + 1)
+            yield self._augment(self.images.pixels[index], draw), self.images.labels[index]
+
+    def _augment(self, pixels: Tensor, draw: torch.Generator) -> Tensor:
+        pixels = random_crop(pixels, self.dataset.padding, draw)
+        if self.dataset.flip:
+            flipped = torch.rand(len(pixels), generator=draw).to(pixels.device) < 0.5
+            pixels = torch.where(flipped.view(-1, 1, 1, 1), pixels.flip(3), pixels)
+        x = self.statistics.normalise(pixels)
+        return cutout(x, self.cutout, draw) if self.cutout else x
+
+
+def random_crop(x: Tensor, padding: int, draw: torch.Generator) -> Tensor:
+    """Shift each image [B, C, H, W] by up to `padding` pixels either way, black coming in as in torchvision."""
+    if padding == 0:
+        return x
+    batch, _, height, width = x.shape
+    shift = torch.randint(2 * padding + 1, (2, batch), generator=draw).to(x.device)
+    rows = (shift[0, :, None] + torch.arange(height, device=x.device))[:, :, None]
+    columns = (shift[1, :, None] + torch.arange(width, device=x.device))[:, None, :]
+    images = torch.arange(batch, device=x.device)[:, None, None]
+    padded = F.pad(x, (padding,) * 4)
+    return padded.permute(0, 2, 3, 1)[images, rows, columns].permute(0, 3, 1, 2)
+
+
+def cutout(x: Tensor, side: int, draw: torch.Generator) -> Tensor:
+    """Blank a square around a random pixel of each image [B, C, H, W]; it may reach over the border."""
+    batch, _, height, width = x.shape
+
+    def blank(length: int) -> Tensor:
+        centre = torch.randint(length, (batch, 1), generator=draw).to(x.device)
+        place = torch.arange(length, device=x.device)
+        return (place >= centre - side // 2) & (place < centre + side - side // 2)
+
+    rows, columns = blank(height), blank(width)
+    return x.masked_fill((rows[:, None, :, None] & columns[:, None, None, :]), 0.0)
+
+
+def generator(seed: int, stream: str, epoch: int, step: int) -> torch.Generator:
+    """A CPU generator whose draws are a function of its arguments."""
+    return torch.Generator().manual_seed(_number(seed, stream, epoch, step))
+
+
+def seed_step(seed: int, stream: str, epoch: int, step: int) -> None:
+    """Seed torch's global generators, which drop-path and parameter initialisation draw from."""
+    torch.manual_seed(_number(seed, stream, epoch, step))
+
+
+def _number(seed: int, stream: str, epoch: int, step: int) -> int:
+    name = f"{seed} {stream} {epoch} {step}".encode()
+    return int.from_bytes(hashlib.sha256(name).digest()[:7], "big")
+
+
+def pick_device(name: str) -> torch.device:
+    """The device of a configuration's name.
+
+    Raises:
+        ValueError: "cuda" where there is no GPU.
+    """
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device: 'cuda' is not allowed; this machine has no usable GPU, use auto or cpu")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def prepare(run: DataRun, folder: Path) -> None:
+    """Download and check a data set where needed, and write `metrics.json`: numbers, and a digest of images and labels."""
+    start = time.monotonic()
+    train, test = load(run.dataset, torch.device("cpu"))
+    content = hashlib.sha256()
+    for part in (train, test):
+        content.update(part.pixels.numpy().data)
+        content.update(part.labels.numpy().data)
+    statistics = Statistics.of(train)
+    numbers = {
+        "train_images": len(train),
+        "test_images": len(test),
+        "mean": [round(v / 255, 6) for v in statistics.mean.flatten().tolist()],
+        "std": [round(v / 255, 6) for v in statistics.std.flatten().tolist()],
+        "sha256": content.hexdigest(),
+    }
+    print(json.dumps(numbers), file=sys.stderr)
+    write_metrics(folder / "metrics.json", "data", run, numbers, time.monotonic() - start)
+
+
+if __name__ == "__main__":
+    main(DataRun, prepare)

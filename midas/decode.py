@@ -1,0 +1,86 @@
+"""From mixing weights to a cell. As a step: ``python -m midas.decode RUN FOLDER`` reads a dump and writes genotype.json."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from midas.config import Method
+from midas.genotype import Genotype, Node
+from midas.plan import DecodeRun
+from midas.spaces import CellSpec, Space, get_space
+from midas.step import main
+
+
+def decode_weights(
+    p: np.ndarray, pi: np.ndarray | None, kinds: list[str], space: Space, decode_none: bool | None = None
+) -> Genotype:
+    """The cell that weights stand for: averaged over the cells of a kind; best edges per node, then best operation per edge.
+
+    Where a node keeps two edges, the best pair by pi if there is one (MIDAS), else the two edges with the largest weight of
+    any operation (DARTS). Ties go to the first.
+
+    Args:
+        p: weights averaged over images [cells, edges, operations].
+        pi: weights of pairs averaged over images [cells, pairs], or None.
+        kinds: kind of each cell.
+        space: the space.
+        decode_none: whether "none" may be chosen; None: as the space says.
+    """
+    allow_none = space.decodes_none if decode_none is None else decode_none
+    cells = {}
+    for kind, spec in space.cells.items():
+        members = [index for index, name in enumerate(kinds) if name == kind]
+        weights = _allowed(p[members].mean(0), spec, space, allow_none)
+        pairs = None if pi is None else pi[members].mean(0)
+        cells[kind] = tuple(_node(node, weights, pairs, spec, space) for node in spec.nodes)
+    return Genotype(space.family, cells)
+
+
+def _allowed(weights: np.ndarray, spec: CellSpec, space: Space, allow_none: bool) -> np.ndarray:
+    """Weights [edges, operations] with -1 for what may not be chosen."""
+    allowed = [[o in offered and (allow_none or o != "none") for o in space.operations] for offered in spec.candidates]
+    return np.where(allowed, weights, -1.0)
+
+
+def _node(node: int, weights: np.ndarray, pairs: np.ndarray | None, spec: CellSpec, space: Space) -> Node:
+    edges = spec.incoming(node)
+    if space.kept_edges is not None and pairs is not None:
+        columns = [index for index, pair in enumerate(spec.pairs) if pair[0] in edges]
+        edges = spec.pairs[columns[int(np.argmax(pairs[columns]))]]
+    elif space.kept_edges is not None:
+        ranked = sorted(edges, key=lambda edge: -weights[edge].max())
+        edges = tuple(sorted(ranked[: space.kept_edges]))
+    return tuple((space.operations[int(weights[edge].argmax())], spec.edges[edge][0]) for edge in edges)
+
+
+def decode_dump(dump: Path, space: Space, method: Method) -> Genotype:
+    """The cell of a search's dump (arch.npz).
+
+    Raises:
+        ValueError: the dump is missing or damaged, or of another space.
+    """
+    try:
+        with np.load(dump, allow_pickle=False) as file:
+            p, kinds, operations = file["p"], file["kinds"].tolist(), tuple(file["operations"].tolist())
+            pi = file.get("pi")
+    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{dump}: not a dump of a search: {error}") from error
+    if operations != space.operations:
+        raise ValueError(f"{dump}: its operations {operations} are not those of {space.name}")
+    mean = None if pi is None else pi.mean(0, dtype=np.float64)
+    return decode_weights(p.mean(0, dtype=np.float64), mean, kinds, space, method.decode_none)
+
+
+def decode(run: DecodeRun, folder: Path) -> None:
+    """Write genotype.json of a dump."""
+    genotype = decode_dump(Path(run.dump), get_space(run.space), run.method)
+    folder.mkdir(parents=True, exist_ok=True)
+    genotype.save(folder / "genotype.json")
+    print(genotype)
+
+
+if __name__ == "__main__":
+    main(DecodeRun, decode)

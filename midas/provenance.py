@@ -1,0 +1,153 @@
+"""Where a number comes from: source digest, commit, versions, hardware; and the `metrics.json` that carries them."""
+
+from __future__ import annotations
+
+import ast
+import csv
+import hashlib
+import io
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("torch", "timm", "numpy", "scipy", "diptest")
+
+# These act on a step's numbers only through its resolved JSON, which is compared by itself.
+NOT_IN_DIGEST = {"midas.config", "midas.plan", "midas.provenance", "midas.step"}
+
+
+@cache
+def digest(step: str) -> str:
+    """Digest of the source that a step's numbers depend on: its module and all of `midas` that it imports.
+
+    Comments, docstrings and layout don't count: `midas.search` edited in words alone doesn't rerun a search.
+
+    Args:
+        step: name of the module below `midas`, e.g. "search".
+    """
+    seen: dict[str, str] = {}
+    _collect(f"midas.{step}", seen)
+    lines = [f"{name} {seen[name]}" for name in sorted(seen)]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+
+
+def _collect(module: str, seen: dict[str, str]) -> None:
+    base = ROOT / Path(*module.split("."))
+    path = base / "__init__.py" if base.is_dir() else base.with_suffix(".py")
+    if module in seen or module in NOT_IN_DIGEST or not path.exists():
+        return
+    tree = ast.parse(path.read_text())
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if (
+            isinstance(body, list)
+            and body
+            and isinstance(body[0], ast.Expr)
+            and isinstance(body[0].value, ast.Constant)
+        ):
+            body[0].value.value = ""  # a docstring
+    seen[module] = hashlib.sha256(ast.unparse(tree).encode()).hexdigest()
+    for found in imports:
+        if isinstance(found, ast.ImportFrom):
+            names = [f"{found.module}.{alias.name}" for alias in found.names] + [str(found.module)]
+        else:
+            names = [alias.name for alias in found.names]
+        for name in names:
+            if name.startswith("midas.") or name == "midas":
+                _collect(name, seen)
+
+
+def commit() -> str | None:
+    """The commit of the checkout, with "+changes" where the tree differs from it; None outside a repository."""
+    try:
+        call = {"cwd": ROOT, "capture_output": True, "text": True, "timeout": 10, "check": True}
+        head = subprocess.run(["git", "rev-parse", "HEAD"], **call).stdout.strip()  # type: ignore[call-overload]
+        changed = subprocess.run(["git", "status", "--porcelain", "--untracked-files=no"], **call).stdout  # type: ignore[call-overload]
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return head + ("+changes" if changed.strip() else "")
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that numbers depend on, where they are installed."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def processor() -> str:
+    """Name of this machine's processor."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def write_metrics(
+    path: Path, step: str, run: Any, numbers: dict[str, Any], wall_seconds: float, device: Any = None
+) -> None:
+    """Write a step's `metrics.json`.
+
+    Args:
+        path: the file; it appears whole or not at all.
+        step: name of the module below `midas`.
+        run: the step's resolved configuration (a pydantic model).
+        numbers: what the step measured; equal for equal runs, so no times belong here.
+        wall_seconds: time of the step, over all its restarts.
+        device: torch device that was used, None for steps without torch.
+    """
+    content = {
+        **numbers,
+        "config": run.model_dump(mode="json"),
+        "provenance": {
+            "step": step,
+            "source_digest": digest(step),
+            "commit": commit(),
+            "versions": versions(),
+        },
+        "cost": {"wall_seconds": round(wall_seconds, 3), **_hardware(device)},
+    }
+    write_text(path, json.dumps(content, indent=1) + "\n")
+
+
+def _hardware(device: Any) -> dict[str, Any]:
+    # ru_maxrss is in kilobytes on Linux and in bytes on macOS
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    facts = {"device": processor(), "cores": os.cpu_count(), "peak_memory_bytes": peak}
+    if device is not None and device.type == "cuda":
+        import torch
+
+        facts["device"] = torch.cuda.get_device_name(device)
+        facts["peak_gpu_memory_bytes"] = torch.cuda.max_memory_allocated(device)
+    return facts
+
+
+def write_table(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Write rows of the same keys as csv; the file appears whole or not at all."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, rows[0].keys(), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, text.getvalue())
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file so that it appears whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text)
+    temporary.replace(path)

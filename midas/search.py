@@ -1,0 +1,310 @@
+"""First-order bilevel search: ``python -m midas.search RUN FOLDER``.
+
+Batch by batch, as in DARTS: one step of the architecture on the validation half, one of the weights on the training half.
+Writes arch.npz (the dump P and pi over the validation half), example.npz (one image's maps, for figure 1), history.csv
+(a row an epoch) and, last, metrics.json. Killed at any moment it continues from its last epoch.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from midas.checkpoint import Checkpoint
+from midas.config import Search
+from midas.data import Images, Loader, Statistics, in_order, load, pick_device, search_halves, seed_step
+from midas.datasets import class_names
+from midas.decode import decode_weights
+from midas.plan import SearchRun
+from midas.progress import Progress
+from midas.provenance import digest, write_metrics, write_table
+from midas.spaces import get_space
+from midas.step import main
+from midas.supernet import Supernet
+from midas.supernet.network import NodeView
+
+
+class Averages:
+    """Sums over the batches of an epoch, kept on the device until its end."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, Tensor] = {}
+        self.batches = 0
+
+    def add(self, **values: Tensor | None) -> None:
+        """Add one batch's values."""
+        self.batches += 1
+        for name, value in values.items():
+            if value is not None:
+                self.sums[name] = self.sums.get(name, torch.zeros_like(value)) + value
+
+    def mean(self, name: str) -> np.ndarray | None:
+        """Mean over batches, in double precision; None for what was never added."""
+        return (self.sums[name].double() / self.batches).cpu().numpy() if name in self.sums else None
+
+    def number(self, name: str) -> float:
+        """Mean of a scalar."""
+        return float(self.sums[name].double() / self.batches)
+
+
+class FirstOrder:
+    """Both optimisers of a search and the two kinds of step."""
+
+    def __init__(self, supernet: Supernet, settings: Search, device: torch.device):
+        self.supernet, self.settings, self.device = supernet, settings, device
+        self.weights, self.architecture = supernet.weight_parameters(), supernet.architecture_parameters()
+        self.weight_optimizer = torch.optim.SGD(
+            self.weights, settings.lr, settings.momentum, weight_decay=settings.weight_decay
+        )
+        # frozen projections leave nothing to train
+        self.architecture_optimizer = (
+            torch.optim.Adam(
+                self.architecture, settings.arch_lr, settings.arch_betas, weight_decay=settings.arch_weight_decay
+            )
+            if self.architecture
+            else None
+        )
+
+    def lr(self, epoch: int) -> float:
+        """Learning rate of the weights in an epoch (from 0): a cosine from lr to lr_min."""
+        s = self.settings
+        return s.lr_min + (s.lr - s.lr_min) * (1 + math.cos(math.pi * epoch / s.epochs)) / 2
+
+    def loss(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Cross-entropy and accuracy (percent) of a batch."""
+        if self.settings.channels_last:
+            x = x.contiguous(memory_format=torch.channels_last)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.precision == "bfloat16"):
+            logits = self.supernet(x)
+        return F.cross_entropy(logits.float(), y), (logits.detach().argmax(1) == y).float().mean() * 100
+
+    def architecture_step(self, x: Tensor, y: Tensor, averages: Averages) -> None:
+        """One step of the architecture parameters, its statistics added to `averages`."""
+        with torch.set_grad_enabled(self.architecture_optimizer is not None):
+            loss, accuracy = self.loss(x, y)
+        p, pi = self.supernet.mixture()
+        averages.add(valid_loss=loss.detach(), valid_accuracy=accuracy, entropy=_entropy(p), p=p.mean(0), pi=_mean(pi))
+        if self.architecture_optimizer is not None:
+            self._set_gradients(self.architecture, loss)
+            self.architecture_optimizer.step()
+
+    def weight_step(self, x: Tensor, y: Tensor, averages: Averages) -> None:
+        """One step of the weights."""
+        loss, accuracy = self.loss(x, y)
+        averages.add(train_loss=loss.detach(), train_accuracy=accuracy)
+        self._set_gradients(self.weights, loss)
+        if self.settings.clip:
+            torch.nn.utils.clip_grad_norm_(self.weights, self.settings.clip)
+        self.weight_optimizer.step()
+
+    @staticmethod
+    def _set_gradients(parameters: list[torch.nn.Parameter], loss: Tensor) -> None:
+        # of these parameters alone: half of a backward pass is saved against loss.backward()
+        for parameter, gradient in zip(
+            parameters, torch.autograd.grad(loss, parameters, allow_unused=True), strict=True
+        ):
+            parameter.grad = gradient
+
+    def state(self) -> dict[str, Any]:
+        """All that a checkpoint needs."""
+        optimizer = self.architecture_optimizer
+        return {
+            "supernet": self.supernet.state_dict(),
+            "weight_optimizer": self.weight_optimizer.state_dict(),
+            "architecture_optimizer": optimizer.state_dict() if optimizer else None,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue from `state`."""
+        self.supernet.load_state_dict(state["supernet"])
+        self.weight_optimizer.load_state_dict(state["weight_optimizer"])
+        if self.architecture_optimizer is not None:
+            self.architecture_optimizer.load_state_dict(state["architecture_optimizer"])
+
+
+def _mean(x: Tensor | None) -> Tensor | None:
+    return None if x is None else x.mean(0)
+
+
+def _entropy(p: Tensor) -> Tensor:
+    """Mean entropy in nats of the distribution over the operations of an edge, p [images, cells, edges, operations]."""
+    share = p / p.sum(-1, keepdim=True).clamp(min=torch.finfo(p.dtype).tiny)
+    return torch.special.entr(share).sum(-1).mean()
+
+
+def search(run: SearchRun, folder: Path) -> None:
+    """Search, or continue a search, and write its outputs."""
+    start = time.monotonic()
+    torch.set_num_threads(run.threads)
+    device = pick_device(run.device)
+    images, _ = load(run.dataset, device)
+    statistics = Statistics.of(images)
+    train, valid = (images.take(half) for half in search_halves(run.dataset, len(images)))
+    seed_step(run.seed, "initialise", 0, 0)
+    settings = run.search
+    supernet = Supernet(get_space(run.space), run.method, settings.channels, settings.cells, run.dataset.classes)
+    supernet.to(device).to(memory_format=torch.channels_last if settings.channels_last else torch.contiguous_format)
+    method = FirstOrder(supernet, settings, device)
+    loaders = [
+        Loader(half, statistics, settings.batch_size, run.seed, name, run.dataset)
+        for half, name in ((train, "train"), (valid, "valid"))
+    ]
+    identity = {"config": run.model_dump(mode="json"), "source_digest": digest("search")}
+    checkpoint = Checkpoint(folder.with_name(f"{folder.name}_checkpoint"), identity)
+    history, before = _epochs(run, method, loaders, checkpoint, start)
+    _write(run, folder, supernet, history, valid, statistics, device, before + time.monotonic() - start)
+
+
+def _epochs(
+    run: SearchRun, method: FirstOrder, loaders: list[Loader], checkpoint: Checkpoint, start: float
+) -> tuple[list[dict[str, Any]], float]:
+    """Run the epochs that are left; returns a row for each epoch, and the seconds that earlier attempts took."""
+    history: list[dict[str, Any]] = []
+    before = 0.0
+    state = checkpoint.load()
+    if state is not None:
+        method.restore(state)
+        history, before = state["history"], state["seconds"]
+    progress = Progress(run.search.epochs, "search")
+    for epoch in range(len(history), run.search.epochs):
+        row = _epoch(run, method, loaders, epoch, progress)
+        if not math.isfinite(row["train_loss"]) or not math.isfinite(row["valid_loss"]):
+            raise ValueError(
+                f"search: the loss is not finite in epoch {epoch + 1}; the checkpoint of epoch {epoch} is kept, "
+                "a smaller lr may help"
+            )
+        history.append(row)
+        seconds = before + time.monotonic() - start
+        checkpoint.save({**method.state(), "history": history, "seconds": seconds})
+        progress.epoch(
+            epoch, **{name: row[name] for name in ("train_loss", "train_accuracy", "valid_accuracy", "entropy")}
+        )
+    return history, before
+
+
+def _epoch(run: SearchRun, method: FirstOrder, loaders: list[Loader], epoch: int, progress: Progress) -> dict[str, Any]:
+    train, valid = loaders
+    for group in method.weight_optimizer.param_groups:
+        group["lr"] = method.lr(epoch)
+    on_train, on_valid = Averages(), Averages()
+    batches = zip(train.epoch(epoch), valid.epoch(epoch), strict=False)  # the halves may differ by one image
+    for train_batch, valid_batch in progress.steps(batches, min(len(train), len(valid)), epoch):
+        method.architecture_step(*valid_batch, on_valid)
+        method.weight_step(*train_batch, on_train)
+    space, p = method.supernet.space, on_valid.mean("p")
+    assert p is not None
+    genotype = decode_weights(p, on_valid.mean("pi"), method.supernet.kinds, space, run.method.decode_none)
+    return {
+        "epoch": epoch + 1,
+        "lr": method.lr(epoch),
+        "train_loss": on_train.number("train_loss"),
+        "train_accuracy": on_train.number("train_accuracy"),
+        "valid_loss": on_valid.number("valid_loss"),
+        "valid_accuracy": on_valid.number("valid_accuracy"),
+        "entropy": on_valid.number("entropy"),
+        **{f"p_{name}": float(p[:, :, o].mean()) for o, name in enumerate(space.operations)},
+        "genotype": str(genotype),
+    }
+
+
+def _write(
+    run: SearchRun,
+    folder: Path,
+    supernet: Supernet,
+    history: list[dict[str, Any]],
+    valid: Images,
+    statistics: Statistics,
+    device: torch.device,
+    seconds: float,
+) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    names = class_names(run.dataset)
+    accuracy = write_dump(folder / "arch.npz", supernet, valid, statistics, run.search.batch_size, names)
+    write_example(folder / "example.npz", supernet, valid, statistics, run.search.batch_size)
+    write_table(folder / "history.csv", history)
+    numbers = {
+        "valid_accuracy": accuracy,
+        "train_accuracy": history[-1]["train_accuracy"],
+        "weights_params": sum(p.numel() for p in supernet.weight_parameters()),
+        "architecture_params": sum(p.numel() for p in supernet.architecture_parameters()),
+        "epochs": len(history),
+        "images": len(valid),
+    }
+    write_metrics(folder / "metrics.json", "search", run, numbers, seconds, device)
+
+
+@torch.no_grad()
+def write_dump(
+    path: Path, supernet: Supernet, valid: Images, statistics: Statistics, batch_size: int, classes: list[str]
+) -> float:
+    """Write p and pi of every image of the validation half, unaugmented and with batch statistics as in search (arch.npz).
+
+    Arrays: p float32 [images, cells, edges, operations], pi float32 [images, cells, pairs] where there are pairs, labels
+    [images], classes [classes] (their names), kinds [cells], operations [operations], edges [edges, 2] and offered
+    [cells, edges, operations]. A static method has one row and the label -1.
+
+    Returns:
+        Accuracy of the supernet on these images in percent.
+    """
+    rows, correct = [], 0
+    for x, y in in_order(valid, statistics, batch_size):
+        correct += int((supernet(x).argmax(1) == y).sum())
+        rows.append(supernet.mixture())
+    labels = valid.labels.cpu()
+    if supernet.method.weights == "static":
+        rows, labels = rows[:1], torch.tensor([-1])
+    space = supernet.space
+    specs = [space.cells[kind] for kind in supernet.kinds]
+    arrays = {
+        "p": torch.cat([p for p, _ in rows]).float().cpu().numpy(),
+        "labels": labels.numpy(),
+        "classes": np.array(classes),
+        "kinds": np.array(supernet.kinds),
+        "operations": np.array(space.operations),
+        "edges": np.array(specs[0].edges),
+        "offered": np.array([[[o in ops for o in space.operations] for ops in spec.candidates] for spec in specs]),
+    }
+    pairs = [pi for _, pi in rows if pi is not None]
+    if pairs:
+        arrays["pi"] = torch.cat(pairs).float().cpu().numpy()
+    np.savez(path, **arrays)  # type: ignore[arg-type]
+    return 100 * correct / len(valid)
+
+
+@torch.no_grad()
+def write_example(path: Path, supernet: Supernet, valid: Images, statistics: Statistics, batch_size: int) -> None:
+    """Write the maps and weights of the last node of the first cell for the first validation image (example.npz)."""
+    views: list[NodeView] = []
+    supernet.cells[0].observer = views.append
+    x, _ = next(in_order(valid, statistics, batch_size))
+    supernet(x)
+    supernet.cells[0].observer = None
+    view, spec = views[-1], supernet.cells[0].spec
+    slots = supernet.cells[0].mixing.slots[view.node]
+    patches = view.weights.p if view.weights.patches is None else view.weights.patches[0]
+    patches = patches.flatten(1)[:, slots.mapped]
+    np.savez(
+        path,
+        image=valid.pixels[0].cpu().numpy(),
+        label=valid.labels[0].cpu().numpy(),
+        cell=0,
+        node=view.node,
+        operations=np.array([operation for _, operation in view.keys]),
+        sources=np.array([spec.edges[edge][0] for edge, _ in view.keys]),
+        maps=torch.stack([m[0].float().mean(0) for m in view.maps]).cpu().numpy(),
+        grid=np.array(view.weights.grid),
+        patch_p=patches.unflatten(0, view.weights.grid).cpu().numpy(),
+        p=view.weights.p[0].flatten()[slots.mapped].cpu().numpy(),
+        output=view.output[0].float().mean(0).cpu().numpy(),
+    )
+
+
+if __name__ == "__main__":
+    main(SearchRun, search)

@@ -1,0 +1,22 @@
+"""Search spaces as data: a new space is one file here and one line in `SPACES`."""
+
+from __future__ import annotations
+
+from midas.spaces.darts import DARTS
+from midas.spaces.nas_bench_201 import NAS_BENCH_201
+from midas.spaces.space import CellSpec, Layer, Space
+
+SPACES = {space.name: space for space in (NAS_BENCH_201, DARTS)}
+
+__all__ = ["SPACES", "CellSpec", "Layer", "Space", "get_space"]
+
+
+def get_space(name: str) -> Space:
+    """Look a space up by name.
+
+    Raises:
+        ValueError: there is no such space; the message lists those there are.
+    """
+    if name not in SPACES:
+        raise ValueError(f"space {name!r} does not exist; allowed: {', '.join(SPACES)}")
+    return SPACES[name]

@@ -1,0 +1,170 @@
+"""The cells of the search and the network that they form."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from midas.config import Method
+from midas.networks import SKELETONS
+from midas.operations import FactorizedReduce, ReLUConvBN
+from midas.spaces import CellSpec, Space
+from midas.supernet.candidates import Candidates, batch_norm
+from midas.supernet.mixing import (
+    AttentionMixing,
+    StaticMixing,
+    Weights,
+    mix_images,
+    mix_patches,
+    patch_grid,
+    pool_patches,
+)
+
+
+class NodeView(NamedTuple):
+    """What an observer of a cell is shown of one node.
+
+    Attributes:
+        node: its number.
+        keys: (edge, operation) of its candidates.
+        maps: their maps, each [B, C, H, W].
+        weights: its weights.
+        output: its map [B, C, H, W].
+    """
+
+    node: int
+    keys: list[tuple[int, str]]
+    maps: tuple[Tensor, ...]
+    weights: Weights
+    output: Tensor
+
+
+class SearchCell(nn.Module):
+    """One cell of the supernet.
+
+    Attributes:
+        p: mixing weights of the last forward pass, detached: [B or 1, edges, operations].
+        pi: weights of the pairs of edges [B or 1, pairs], None without pairs.
+        observer: called with a `NodeView` of each node, if set.
+    """
+
+    def __init__(
+        self,
+        spec: CellSpec,
+        space: Space,
+        method: Method,
+        mixing: StaticMixing | AttentionMixing,
+        preprocess: list[nn.Module],
+        channels: int,
+    ):
+        super().__init__()
+        self.spec, self.patch_size, self.mixing = spec, method.patch_size, mixing
+        self.preprocess = nn.ModuleList(preprocess)
+        sources = sorted({source for source, _ in spec.edges})
+        self.candidates = nn.ModuleList(Candidates(spec, source, channels, space.pool_norm) for source in sources)
+        self.mix = mix_patches if method.weights == "attention" and method.mixing == "patch" else mix_images
+        self.concatenates = space.family == "darts"
+        self.p: Tensor | None = None
+        self.pi: Tensor | None = None
+        self.observer: Callable[[NodeView], None] | None = None
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """Map of the cell from its input nodes' maps: all intermediate nodes concatenated (DARTS), or the last one."""
+        inputs = tuple(module(x) for module, x in zip(self.preprocess, inputs, strict=True))
+        height, width = (side // self.spec.stride for side in inputs[0].shape[-2:])
+        grid = patch_grid(height, width, self.patch_size)
+        pool = partial(pool_patches, grid=grid) if self.mixing.attends else None
+        states: list[Tensor] = []
+        pooled: list[Tensor | None] = []
+        found: dict[tuple[int, str], tuple[Tensor, Tensor | None]] = {}
+
+        def add(state: Tensor) -> None:
+            if len(states) < len(self.candidates):
+                found.update(self.candidates[len(states)](state, pool))
+            states.append(state)
+            pooled.append(pool(state) if pool else None)
+
+        for state in inputs:
+            add(state)
+        record = []
+        for node in self.spec.nodes:
+            slots = self.mixing.slots[node]
+            maps, keys = zip(*(found[key] for key in slots.keys), strict=True)
+            weights = self.mixing(node, [pooled[source] for source in slots.sources], keys, grid)
+            output = self.mix(weights, slots, maps)
+            add(output)
+            record.append(weights)
+            if self.observer:
+                self.observer(NodeView(node, slots.keys, maps, weights, output))
+        self._remember(record)
+        return torch.cat(states[self.spec.inputs :], 1) if self.concatenates else states[-1]
+
+    def _remember(self, record: list[Weights]) -> None:
+        self.p = torch.cat([weights.p.detach() for weights in record], 1)
+        pairs = [weights.pi.detach() for weights in record if weights.pi is not None]
+        self.pi = torch.cat(pairs, 1) if pairs else None
+
+
+class Supernet(nn.Module):
+    """All architectures of a space in one network.
+
+    Args:
+        space: the space.
+        method: where mixing weights come from.
+        channels: initial channels C.
+        cells: as the space's skeleton counts them.
+        classes: number of classes.
+    """
+
+    def __init__(self, space: Space, method: Method, channels: int, cells: int, classes: int):
+        super().__init__()
+        self.space, self.method = space, method
+        self._static = {kind: StaticMixing(spec, space, method) for kind, spec in space.cells.items()}
+        self.skeleton = SKELETONS[space.family](self._make_cell, channels, cells, classes, norm=_network_norm)
+        self.cells = [module for module in self.skeleton.cells if isinstance(module, SearchCell)]
+        self.kinds = [layer.kind for layer in space.skeleton(cells) if layer.kind in space.cells]
+
+    def _make_cell(self, kind: str, channels_in: tuple[int, ...], channels: int, reduction_prev: bool) -> SearchCell:
+        spec = self.space.cells[kind]
+        static = self.method.weights == "static"
+        mixing = self._static[kind] if static else AttentionMixing(spec, self.space, self.method, channels)
+        preprocess: list[nn.Module] = [nn.Identity() for _ in channels_in]
+        if self.space.family == "darts":
+            older = FactorizedReduce if reduction_prev else ReLUConvBN
+            preprocess = [
+                older(channels_in[0], channels, norm=batch_norm),
+                ReLUConvBN(channels_in[1], channels, norm=batch_norm),
+            ]
+        return SearchCell(spec, self.space, self.method, mixing, preprocess, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits [B, classes] of images [B, 3, H, W]."""
+        return self.skeleton(x)
+
+    def mixture(self) -> tuple[Tensor, Tensor | None]:
+        """Weights of the last forward pass: p [B or 1, cells, edges, operations] and pi [B or 1, cells, pairs] or None."""
+        p = torch.stack([cell.p for cell in self.cells if cell.p is not None], 1)
+        pairs = [cell.pi for cell in self.cells if cell.pi is not None]
+        return p, torch.stack(pairs, 1) if pairs else None
+
+    def architecture_parameters(self) -> list[nn.Parameter]:
+        """Trained parameters of the mixing: alphas, or W_Q, W_K and learned logits; empty if frozen."""
+        return [p for p in self._mixing_parameters() if p.requires_grad]
+
+    def weight_parameters(self) -> list[nn.Parameter]:
+        """All other parameters."""
+        mixing = {id(p) for p in self._mixing_parameters()}
+        return [p for p in self.parameters() if id(p) not in mixing]
+
+    def _mixing_parameters(self) -> list[nn.Parameter]:
+        mixings = nn.ModuleList(cell.mixing for cell in self.cells)
+        return list(mixings.parameters())  # shared ones once
+
+
+def _network_norm(channels: int) -> nn.BatchNorm2d:
+    """BatchNorm outside the cells: affine, and like all of the search with the batch's own statistics."""
+    return nn.BatchNorm2d(channels, track_running_stats=False)

@@ -1,0 +1,45 @@
+"""From logits of (edge, operation) to mixing weights, with no parameters of their own (MIDAS, topology-aware space).
+
+All functions take logits s [..., E, O] of the E edges that end in one node, -inf where an edge does not offer an operation
+(each edge offers at least one), and return weights p [..., E, O] and, for pairs, pi [..., E (E - 1) / 2].
+"""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import torch
+from torch import Tensor
+
+
+def edge_softmax(s: Tensor) -> tuple[Tensor, None]:
+    """Softmax over the operations of each edge (DARTS): p sums to 1 on each edge."""
+    return s.softmax(-1), None
+
+
+def node_softmax(s: Tensor) -> tuple[Tensor, None]:
+    """Softmax over all (edge, operation) of the node: p sums to 1."""
+    return s.flatten(-2).softmax(-1).unflatten(-1, s.shape[-2:]), None
+
+
+def pair_softmax(s: Tensor) -> tuple[Tensor, Tensor]:
+    """Softmax over all pairs {(i, j), (i', j')}, i < i', with score s_ij + s_i'j', in closed form.
+
+    With e_i = sum_j exp(s_ij) and Z = sum over i < i' of e_i e_i': pi_ii' = e_i e_i' / Z, and p_ij, the probability that
+    (i, j) is in the pair, is exp(s_ij) (sum over i' != i of e_i') / Z. All in logarithms, hence finite for any logits.
+
+    Returns:
+        p, which sums to 2, and pi in the order of ``itertools.combinations``, which sums to 1.
+    """
+    edges = s.shape[-2]
+    first, second = torch.tensor(list(combinations(range(edges), 2)), device=s.device).T
+    log_e = s.logsumexp(-1)
+    log_pairs = log_e[..., first] + log_e[..., second]
+    log_z = log_pairs.logsumexp(-1, keepdim=True)
+    itself = torch.eye(edges, dtype=torch.bool, device=s.device)
+    log_others = log_e.unsqueeze(-2).masked_fill(itself, -torch.inf).logsumexp(-1)
+    p = (s + (log_others - log_z).unsqueeze(-1)).exp()
+    return p, (log_pairs - log_z).exp()
+
+
+DISTRIBUTIONS = {"edge": edge_softmax, "node": node_softmax, "pairs": pair_softmax}

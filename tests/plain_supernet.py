@@ -1,0 +1,134 @@
+"""The oracle: a supernet with one module per edge and candidate, mixed as the paper's text reads, with no thought of speed.
+
+It shares with the merged supernet the definitions of operations and skeletons (which the published parameter counts check)
+and nothing of how candidates are computed, attended to and mixed.
+"""
+
+from itertools import combinations
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from midas.networks import SKELETONS
+from midas.operations import FactorizedReduce, ReLUConvBN, make
+
+
+def norm(channels):
+    return nn.BatchNorm2d(channels, affine=False, track_running_stats=False)
+
+
+def network_norm(channels):
+    return nn.BatchNorm2d(channels, track_running_stats=False)
+
+
+def patches(x, grid):
+    """[B, C, H, W] -> list of [B, C] means, row by row."""
+    rows, columns = x.shape[2] // grid[0], x.shape[3] // grid[1]
+    return [
+        x[:, :, r * rows : (r + 1) * rows, c * columns : (c + 1) * columns].mean((2, 3))
+        for r in range(grid[0])
+        for c in range(grid[1])
+    ]
+
+
+def distribute(logits, kind):
+    """Weights of {(edge, operation): [B]} logits, by listing."""
+    if kind == "pairs":
+        total = sum(torch.exp(logits[a] + logits[b]) for a, b in combinations(logits, 2) if a[0] != b[0])
+        return {a: sum(torch.exp(logits[a] + logits[b]) for b in logits if b[0] != a[0]) / total for a in logits}
+    group = (lambda key: key[0]) if kind == "edge" else (lambda key: None)
+    return {a: torch.exp(logits[a]) / sum(torch.exp(logits[b]) for b in logits if group(b) == group(a)) for a in logits}
+
+
+class PlainCell(nn.Module):
+    def __init__(self, spec, space, method, distribution, preprocess, channels, alpha):
+        super().__init__()
+        self.spec, self.space, self.method, self.distribution = spec, space, method, distribution
+        self.preprocess, self.channels, self.alpha = nn.ModuleList(preprocess), channels, alpha
+        self.operations = nn.ModuleList()
+        for (source, _), offered in zip(spec.edges, spec.candidates, strict=True):
+            stride = spec.stride if source < spec.inputs else 1
+            self.operations.append(
+                nn.ModuleDict({name: make(name, channels, stride, norm, space.pool_norm) for name in offered})
+            )
+        self.query, self.key = nn.ParameterDict(), nn.ParameterDict()
+        if method.weights == "attention":
+            keys = len(space.operations) if method.keys == "per_operation" else 1
+            for node in spec.nodes:
+                edges = len(spec.incoming(node))
+                self.query[str(node)] = nn.Parameter(torch.empty(channels, edges * channels))
+                self.key[str(node)] = nn.Parameter(torch.empty(keys, channels, channels))
+
+    def forward(self, *inputs):
+        states = [module(x) for module, x in zip(self.preprocess, inputs, strict=True)]
+        height, width = (side // self.spec.stride for side in states[0].shape[2:])
+        size = self.method.patch_size
+        grid = (max(1, height // size), max(1, width // size)) if size else (1, 1)
+        self.p = []
+        for node in self.spec.nodes:
+            maps = {
+                (edge, name): module(states[self.spec.edges[edge][0]])
+                for edge in self.spec.incoming(node)
+                for name, module in self.operations[edge].items()
+            }
+            if self.method.weights == "static":
+                logits = {
+                    key: self.alpha[key[0], self.space.operations.index(key[1])].expand(len(inputs[0])) for key in maps
+                }
+                weights = [distribute(logits, self.distribution)]
+            else:
+                weights = self.attend(node, states, maps, grid)
+            mean = {key: sum(w[key] for w in weights) / len(weights) for key in maps}
+            self.p.append(mean)
+            if self.method.mixing == "patch" and self.method.weights == "attention":
+                states.append(sum(self.spread([w[key] for w in weights], grid, maps[key]) * maps[key] for key in maps))
+            else:
+                states.append(sum(mean[key][:, None, None, None] * maps[key] for key in maps))
+        return torch.cat(states[self.spec.inputs :], 1) if self.space.family == "darts" else states[-1]
+
+    def attend(self, node, states, maps, grid):
+        sources = [self.spec.edges[edge][0] for edge in self.spec.incoming(node)]
+        pooled = [patches(states[source], grid) for source in sources]
+        keys = {key: patches(value, grid) for key, value in maps.items()}
+        scale = self.method.scale or self.channels**-0.5
+        weights = []
+        for r in range(grid[0] * grid[1]):
+            query = F.linear(torch.cat([p[r] for p in pooled], 1), self.query[str(node)])
+            logits = {}
+            for edge, name in maps:
+                projections = self.key[str(node)]
+                projection = projections[self.space.operations.index(name) if len(projections) > 1 else 0]
+                logits[edge, name] = scale * (query * F.linear(keys[edge, name][r], projection)).sum(1)
+            weights.append(distribute(logits, self.distribution))
+        return weights
+
+    @staticmethod
+    def spread(values, grid, like):
+        """One weight per patch over its pixels: [B, 1, H, W]."""
+        image = torch.stack(values, 1).view(-1, 1, *grid)
+        return F.interpolate(image, size=like.shape[2:], mode="nearest")
+
+
+class PlainSupernet(nn.Module):
+    def __init__(self, space, method, distribution, channels, cells, classes):
+        super().__init__()
+        self.alphas = nn.ParameterDict(
+            {
+                kind: nn.Parameter(torch.zeros(len(spec.edges), len(space.operations)))
+                for kind, spec in space.cells.items()
+            }
+        )
+
+        def make_cell(kind, channels_in, width, reduction_prev):
+            preprocess = [nn.Identity() for _ in channels_in]
+            if space.family == "darts":
+                older = FactorizedReduce if reduction_prev else ReLUConvBN
+                preprocess = [older(channels_in[0], width, norm=norm), ReLUConvBN(channels_in[1], width, norm=norm)]
+            return PlainCell(space.cells[kind], space, method, distribution, preprocess, width, self.alphas[kind])
+
+        self.skeleton = SKELETONS[space.family](make_cell, channels, cells, classes, norm=network_norm)
+        self.cells = [m for m in self.skeleton.cells if isinstance(m, PlainCell)]
+
+    def forward(self, x):
+        return self.skeleton(x)

@@ -1,0 +1,209 @@
+"""Figures: drawn from files, equal from run to run, arranged without needless crossings."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from pathlib import Path
+from types import SimpleNamespace
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+from docutils.core import publish_doctree
+from jinja2 import StrictUndefined, Template
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from test_analysis import DARTS_CELL, NB201_CELL, make_config, with_config, write_results
+
+from midas.analysis import cells, figures, statistics, style
+from midas.analysis.figure_cells import draw_genotype
+from midas.analysis.figure_dip import median_test
+from midas.config import Config
+from midas.genotype import parse
+from midas.plan import Plan, PresentRun
+from midas.spaces import SPACES
+
+NUMBERS = [1, 2, 3, 4, 5, 6, 7, 12]
+DARTS_V2 = (
+    "Genotype(normal=[('sep_conv_3x3', 0), ('sep_conv_3x3', 1), ('sep_conv_3x3', 0), ('sep_conv_3x3', 1), "
+    "('sep_conv_3x3', 1), ('skip_connect', 0), ('skip_connect', 0), ('dil_conv_3x3', 2)], normal_concat=[2, 3, 4, 5], "
+    "reduce=[('max_pool_3x3', 0), ('max_pool_3x3', 1), ('skip_connect', 2), ('max_pool_3x3', 1), "
+    "('max_pool_3x3', 0), ('skip_connect', 2), ('skip_connect', 2), ('max_pool_3x3', 1)], reduce_concat=[2, 3, 4, 5])"
+)
+
+
+@pytest.fixture(scope="module")
+def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
+    plan = Plan(make_config(tmp_path_factory.mktemp("figures")))
+    write_results(plan)
+    statistics.statistics(PresentRun(config=plan.config), plan.root / "analysis")
+    return plan
+
+
+def drawn(number: int, config: Config) -> Figure:
+    with matplotlib.rc_context(style.RC):
+        figure = figures.FIGURES[number](Plan(config))
+        style.add_note(figure, config)
+        figure.draw_without_rendering()
+    return figure
+
+
+def texts(figure: Figure) -> list[str]:
+    return [text.get_text() for text in figure.findobj(Text) if text.get_visible() and text.get_text()]
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_two_runs_give_equal_bytes(plan: Plan, tmp_path: Path, number: int) -> None:
+    sums = []
+    for name in ("first", "second"):
+        figures.draw(PresentRun(number=number, config=plan.config), tmp_path / name)
+        files = [tmp_path / name / f"figure_{number:02d}.{suffix}" for suffix in ("pdf", "png")]
+        sums.append([hashlib.sha256(file.read_bytes()).hexdigest() for file in files])
+    assert sums[0] == sums[1]
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_every_figure_says_its_size_unless_it_is_the_papers(plan: Plan, number: int) -> None:
+    assert any(text.startswith("size demo: made-up numbers") for text in texts(drawn(number, plan.config)))
+    paper = plan.config.model_copy(update={"paper_protocol": True})
+    assert not any("made-up" in text for text in texts(drawn(number, paper)))
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_nothing_leaves_the_page_or_touches_the_note(plan: Plan, number: int) -> None:
+    figure = drawn(number, plan.config)
+    assert all(np.array(figure.get_tightbbox().min) >= 0)
+    assert all(np.array(figure.get_tightbbox().max) <= figure.get_size_inches())
+    note = figure.findobj(lambda artist: isinstance(artist, Text) and artist.get_text().startswith("size demo"))[0]
+    parts = [*figure.axes, *figure.legends]
+    assert not any(part.get_tightbbox().overlaps(note.get_window_extent()) for part in parts)
+
+
+def test_every_figure_of_the_plan_can_be_drawn(plan: Plan) -> None:
+    assert plan.figures() == NUMBERS == sorted(figures.FIGURES)
+    with pytest.raises(ValueError, match="figure 8 does not exist at size demo; allowed: "):
+        figures.draw(PresentRun(number=8, config=plan.config), Path("unused"))
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_missing_files_are_named(tmp_path: Path, number: int) -> None:
+    config = make_config(tmp_path)
+    with pytest.raises(ValueError, match=rf"^{tmp_path}/results/demo/\S+: not a .*No such file"):
+        figures.draw(PresentRun(number=number, config=config), tmp_path)
+
+
+def test_figures_of_a_nas_bench_201_search(plan: Plan, tmp_path: Path) -> None:
+    config = make_config(
+        tmp_path, analysis={"space": "nas_bench_201", "dataset": "digits", "method": "midas", "compare": ["midas"]}
+    )
+    own = Plan(config)
+    write_results(own)
+    statistics.statistics(PresentRun(config=config), own.root / "analysis")
+    for number in range(1, 6):
+        assert "none" in texts(drawn(number, config)) or number in (3, 4)
+
+
+def test_progress_says_which_accuracy_it_shows(plan: Plan) -> None:
+    trained = " ".join(texts(drawn(12, plan.config)))
+    assert "accuracy of the supernet" in trained
+    assert "final cell\nretrained" in trained
+    looked_up = " ".join(texts(drawn(12, with_config(plan, nas_bench_201_table="benchmark.csv").config)))
+    assert "looked up in the benchmark" in looked_up
+    assert "optimum of the benchmark 94.00" in looked_up
+
+
+def test_progress_marks_where_the_decoded_cell_changes(plan: Plan) -> None:
+    ax = drawn(12, plan.config).axes[0]
+    marks = [line.get_xdata() for line in ax.lines if line.get_linestyle() == "None"]
+    assert [list(line) for line in marks] == [[4, 8, 10]] * 4  # two methods, two seeds
+
+
+def test_median_test_does_not_depend_on_the_order_of_rows() -> None:
+    tests = pd.DataFrame({"cell": [0, 0, 1, 1], "edge": 0, "operation": list("abab"), "p_value": [0.9, 0.5, 0.5, 0.1]})
+    for order in itertools.permutations(range(4)):
+        row = median_test(tests.iloc[list(order)])
+        assert (row["cell"], row["operation"], row["p_value"]) == (0, "b", 0.5)
+
+
+@pytest.mark.parametrize("text", [DARTS_V2, DARTS_CELL, NB201_CELL])
+def test_published_cells_need_no_crossing(text: str) -> None:
+    genotype = parse(text)
+    for kind in genotype.cells:
+        layout = cells.arrange(genotype.edges(kind), 2 if genotype.space == "darts" else 1)
+        assert layout.crossings == 0
+
+
+def test_layout_counts_the_crossings_that_are_drawn() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(8):
+        edges = [(int(s), t, "skip_connect") for t in range(2, 6) for s in rng.choice(t, min(t, 3), replace=False)]
+        layout = cells.arrange(edges, 2)
+        place = {node: position * cells.STEP for position, node in enumerate(layout.order)}
+        curves = [
+            cells._arc(place[s], place[t], np.sign(level) * 0.3 + cells.LEVEL * level)
+            for (s, t, _), level in zip(edges, layout.levels, strict=True)
+        ]
+        assert sum(_cross(a[::8], b[::8]) for a, b in itertools.combinations(curves, 2)) == layout.crossings
+
+
+def _cross(a: np.ndarray, b: np.ndarray) -> bool:
+    """Whether two curves given as polylines intersect."""
+    p, q = a[:-1, None], a[1:, None]
+    r, s = b[None, :-1], b[None, 1:]
+    side = lambda o, u, v: np.sign((u - o)[..., 0] * (v - o)[..., 1] - (u - o)[..., 1] * (v - o)[..., 0])  # noqa: E731
+    return bool(((side(p, q, r) * side(p, q, s) < 0) & (side(r, s, p) * side(r, s, q) < 0)).any())
+
+
+@pytest.mark.parametrize("text", [DARTS_V2, NB201_CELL])
+def test_every_kept_edge_is_drawn_with_its_operation(text: str) -> None:
+    genotype = parse(text)
+    with matplotlib.rc_context(style.RC):
+        found = texts(draw_genotype(genotype))
+    expected = [style.operation_label(op, short=True) for kind in genotype.cells for *_, op in genotype.edges(kind)]
+    assert sorted(text for text in found if text in set(expected)) == sorted(expected)
+
+
+def test_operations_have_colours_that_differ_in_every_kind_of_vision() -> None:
+    for space in SPACES.values():
+        for a, b in itertools.combinations(space.operations, 2):
+            assert min(_distance(a, b, vision) for vision in VISION.values()) > 20, (a, b)
+
+
+# Machado, Oliveira and Fernandes 2009, severity 1.0, on linear RGB
+VISION = {
+    "normal": np.eye(3),
+    "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "deuteranopia": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+    "tritanopia": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
+}
+
+
+def _distance(a: str, b: str, vision: np.ndarray) -> float:
+    first, second = (_lab(np.array(to_rgb(style.COLOURS[name])), np.array(vision)) for name in (a, b))
+    return float(np.linalg.norm(first - second))
+
+
+def _lab(rgb: np.ndarray, vision: np.ndarray) -> np.ndarray:
+    """CIELAB (D65) of an sRGB colour as someone with this vision sees it."""
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    to_xyz = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+    xyz = to_xyz @ np.clip(vision @ linear, 0, 1) / [0.9505, 1, 1.089]
+    f = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
+    return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
+
+
+@pytest.mark.parametrize("looked_up", [False, True])
+def test_every_table_and_figure_has_a_caption_that_renders(plan: Plan, looked_up: bool) -> None:
+    names = [f"figure_{number:02d}" for number in plan.figures()] + [f"table_{number}" for number in plan.tables()]
+    raw = plan.config.model_dump(mode="json", exclude_unset=True)
+    raw |= {"nas_bench_201_table": "benchmark.csv"} if looked_up else {}
+    folder = Path(__file__).parent.parent / "workflow/report"
+    for name in names:
+        template = Template((folder / f"{name}.rst").read_text(), undefined=StrictUndefined)
+        text = template.render(snakemake=SimpleNamespace(config=raw))
+        publish_doctree(text, settings_overrides={"halt_level": 2, "report_level": 2})
+        assert "made-up numbers" in text
+        assert "seeds 0, 1" in text

@@ -1,0 +1,143 @@
+import csv
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from midas.genotype import Genotype, load, parse
+from midas.spaces.darts import OPERATIONS
+from midas.spaces.nas_bench_201 import OPERATIONS as NAS_BENCH_201_OPERATIONS
+
+PUBLISHED = Path(__file__).parents[2] / "shared/data/darts/genotypes.csv"
+
+FIRST = "[('sep_conv_3x3', 1), ('skip_connect', 0), ('max_pool_3x3', 0), ('dil_conv_5x5', 2)]"
+SMALL = f"Genotype(normal={FIRST}, normal_concat=[2, 3], reduce={FIRST}, reduce_concat=[2, 3])"
+
+
+@st.composite
+def nas_bench_201_cells(draw):
+    operation = st.sampled_from(NAS_BENCH_201_OPERATIONS)
+    return "+".join("".join(f"|{draw(operation)}~{source}" for source in range(node)) + "|" for node in (1, 2, 3))
+
+
+@st.composite
+def darts_cells(draw):
+    nodes = []
+    for target in range(2, 6):
+        sources = draw(st.lists(st.integers(0, target - 1), min_size=2, max_size=2, unique=True))
+        nodes.append(tuple((draw(st.sampled_from(OPERATIONS)), source) for source in sorted(sources)))
+    return tuple(nodes)
+
+
+@given(nas_bench_201_cells())
+def test_nas_bench_201_text_survives_a_round_trip(text):
+    assert str(parse(text)) == text
+
+
+@given(darts_cells(), darts_cells())
+def test_darts_genotype_survives_a_round_trip(normal, reduce):
+    genotype = Genotype("darts", {"normal": normal, "reduce": reduce})
+    assert parse(str(genotype)) == genotype
+
+
+@pytest.mark.skipif(not PUBLISHED.exists(), reason=f"{PUBLISHED} is missing")
+def test_every_published_genotype_survives_a_round_trip():
+    with PUBLISHED.open(newline="") as file:
+        texts = [row["genotype"] for row in csv.DictReader(file)]
+    assert len(texts) == 84
+    for text in texts:
+        genotype = parse(text)
+        assert parse(str(genotype)) == genotype
+        published = sorted(re.findall(r"\('(\w+)', (\d)\)", text))
+        assert (
+            sorted((op, str(source)) for kind in genotype.cells for source, _, op in genotype.edges(kind)) == published
+        )
+
+
+@pytest.mark.parametrize("concat", ["[2, 3]", "(2, 3)", "range(2, 4)"])
+def test_darts_concat_may_be_written_as_its_code_prints_it(concat):
+    assert parse(SMALL.replace("[2, 3]", concat)) == parse(SMALL)
+
+
+def test_edges_of_a_node_are_ordered_by_source():
+    assert parse(SMALL).edges("normal") == [
+        (0, 2, "skip_connect"),
+        (1, 2, "sep_conv_3x3"),
+        (0, 3, "max_pool_3x3"),
+        (2, 3, "dil_conv_5x5"),
+    ]
+
+
+@pytest.mark.parametrize("text", [SMALL, "|none~0|+|skip_connect~0|nor_conv_1x1~1|+|none~0|none~1|avg_pool_3x3~2|"])
+def test_genotype_file_survives_a_round_trip(text, tmp_path):
+    parse(text).save(tmp_path / "genotype.json")
+    assert load(tmp_path / "genotype.json") == parse(text)
+
+
+EVIL = "__import__('pathlib').Path('evil').touch()"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        EVIL,
+        f"Genotype(normal={EVIL}, normal_concat=[], reduce=[], reduce_concat=[])",
+        f"Genotype(normal=[], normal_concat=range({EVIL}), reduce=[], reduce_concat=[])",
+        f"Genotype(normal=[(({EVIL}), 0)], normal_concat=[2], reduce=[], reduce_concat=[])",
+        f"|{EVIL}~0|",
+    ],
+)
+def test_expressions_are_refused_and_not_evaluated(text, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="not a"):
+        parse(text)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "not a DARTS genotype"),
+        ("Genotype(", "not a DARTS genotype"),
+        (SMALL.replace("Genotype", "Phenotype"), "no Genotype"),
+        (SMALL.replace("reduce=", "reduction="), "not a DARTS genotype"),
+        (SMALL.replace("normal_concat=[2, 3]", "normal_concat=[3]"), "must name all 2 intermediate nodes"),
+        (
+            SMALL.replace("'dil_conv_5x5', 2", "'dil_conv_5x5', 3"),
+            "node 3 of the normal cell can't take dil_conv_5x5 from node 3",
+        ),
+        (SMALL.replace("'skip_connect', 0", "'skip_connect', -1"), "from node -1"),
+        ("|none~0|+|none~0|none~2|", "node 2 of the cell cell can't take none from node 2"),
+        ("|none~0|+|none|", "not a NAS-Bench-201 cell"),
+        ("|none~0", "not a NAS-Bench-201 cell"),
+    ],
+)
+def test_wrong_text_is_refused(text, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        parse(text)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"space": "darts", "cells": {"cell": []}}',
+        '{"space": "nasbench101", "cells": {"cell": []}}',
+        '{"space": "nas_bench_201", "cells": {"cell": [[["none", 1]]]}}',
+        '{"space": "nas_bench_201", "cells": {"cell": [["none"]]}}',
+    ],
+)
+def test_wrong_file_is_refused_by_name(content, tmp_path):
+    path = tmp_path / "genotype.json"
+    path.write_text(content)
+    with pytest.raises(ValueError, match=r"genotype\.json"):
+        load(path)
+
+
+def test_missing_file_is_refused_by_name(tmp_path):
+    with pytest.raises(ValueError, match=r"genotype\.json"):
+        load(tmp_path / "genotype.json")

@@ -1,0 +1,218 @@
+import json
+import platform
+import resource
+import subprocess
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+import torch
+
+from midas import provenance
+from midas.plan import SearchRun
+from midas.provenance import write_metrics, write_table, write_text
+
+PACKAGE = {
+    "__init__.py": "",
+    "train.py": '''"""A step."""
+
+from midas import helper
+from midas.config import Config
+from midas.sub import thing
+
+LIMIT = 3
+"""Largest number."""
+
+
+class Trainer:
+    """Trains."""
+
+    def train(self, x: int) -> str:
+        from midas.late import more
+
+        return "loss" if more(x) < LIMIT else helper.name(thing)
+''',
+    "helper.py": "def name(x):\n    return x\n",
+    "late.py": "def more(x):\n    return x + 1\n",
+    "config.py": "class Config: ...\n",
+    "plan.py": "from midas.config import Config\n",
+    "sub/__init__.py": "from midas.sub.deep import thing\n",
+    "sub/deep.py": "thing = 1\n",
+    "other.py": "from midas import helper\n",
+    "analysis/__init__.py": "",
+    "analysis/plot.py": "import midas.train\n",
+}
+
+
+@pytest.fixture
+def source(tmp_path, monkeypatch):
+    """A small package that may be edited; digests are those of its steps."""
+    for name, text in PACKAGE.items():
+        path = tmp_path / "midas" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    monkeypatch.setattr(provenance, "ROOT", tmp_path)
+    return tmp_path / "midas"
+
+
+def digest(step="train"):
+    return provenance.digest.__wrapped__(step)
+
+
+def edit(path, old, new):
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+
+
+def changed_by(source, module, step="train"):
+    before = digest(step)
+    with (source / module).open("a") as file:
+        file.write("\nANOTHER_LINE = 1\n")
+    return digest(step) != before
+
+
+@pytest.mark.parametrize("module", ["train.py", "helper.py", "late.py", "sub/__init__.py", "sub/deep.py"])
+def test_code_that_a_step_uses_changes_its_digest(source, module):
+    assert changed_by(source, module)
+
+
+@pytest.mark.parametrize("module", ["config.py", "plan.py", "other.py", "analysis/__init__.py", "analysis/plot.py"])
+def test_code_that_a_step_does_not_use_leaves_its_digest(source, module):
+    assert not changed_by(source, module)
+
+
+def test_each_step_has_its_own_digest(source):
+    assert digest("train") != digest("other")
+    assert not changed_by(source, "late.py", "other")
+
+
+CODE = {
+    "a number": ("LIMIT = 3", "LIMIT = 4"),
+    "a string": ('"loss"', '"accuracy"'),
+    "an operator": ("< LIMIT", "<= LIMIT"),
+    "a type": ("x: int", "x: float"),
+}
+WORDS = {
+    "comment": ("LIMIT = 3", "# at most\nLIMIT = 3  # three"),
+    "docstring of the module": ('"""A step."""', '"""One step.\n\nOf several.\n"""'),
+    "docstring of a class": ('"""Trains."""', '"""Trains a network."""'),
+    "docstring of a constant": ('"""Largest number."""', '"""The largest number."""'),
+    "docstring added": ("-> str:", '-> str:\n        """Train."""'),
+    "docstring removed": ('    """Trains."""\n', ""),
+    "layout": ("def train(self, x: int)", "def train(\n        self,\n        x: int,\n    )"),
+    "quotes": ('"loss"', "'loss'"),
+}
+
+
+@pytest.mark.parametrize("code", CODE)
+def test_code_changes_the_digest(source, code):
+    before = digest()
+    edit(source / "train.py", *CODE[code])
+    assert digest() != before
+
+
+@pytest.mark.parametrize("words", WORDS)
+def test_words_and_layout_leave_the_digest(source, words):
+    before = digest()
+    edit(source / "train.py", *WORDS[words])
+    assert digest() == before
+
+
+def modules_of(step):
+    seen = {}
+    provenance._collect(f"midas.{step}", seen)
+    return {name.removeprefix("midas.") for name in seen}
+
+
+def test_the_digest_of_a_search_covers_what_makes_its_numbers():
+    modules = modules_of("search")
+    assert modules >= {"search", "data", "datasets", "decode", "genotype", "networks", "operations", "checkpoint"}
+    assert modules >= {f"spaces.{name}" for name in ("space", "darts", "nas_bench_201")}
+    assert modules >= {f"supernet.{name}" for name in ("candidates", "mixing", "network", "topology")}
+    assert not modules & {"config", "plan", "provenance", "step", "retrain", "lookup"}
+
+
+@pytest.mark.parametrize("step", ["search", "retrain", "data", "decode", "lookup"])
+def test_no_plotting_code_in_the_digest_of_a_step(step):
+    modules = modules_of(step)
+    assert step in modules
+    assert not any(name.startswith("analysis") for name in modules)
+
+
+@pytest.fixture(scope="module")
+def metrics(searched):
+    return json.loads((searched / "metrics.json").read_text())
+
+
+def test_metrics_carry_where_they_come_from(metrics, search_run):
+    assert metrics["config"]["seed"] == 0
+    assert SearchRun.model_validate(metrics["config"]) == search_run()
+    assert metrics["provenance"]["step"] == "search"
+    assert metrics["provenance"]["source_digest"] == provenance.digest("search")
+    assert metrics["provenance"]["versions"]["torch"] == torch.__version__.split("+")[0]
+    assert metrics["provenance"]["versions"]["python"] == platform.python_version()
+    assert metrics["provenance"]["versions"]["timm"] == metadata.version("timm")
+    assert metrics["provenance"]["commit"] == provenance.commit()
+
+
+def test_metrics_carry_what_they_cost(metrics):
+    cost = metrics["cost"]
+    assert cost["device"] == provenance.processor() != ""
+    assert 0 < cost["wall_seconds"] < 600
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    assert 50e6 < cost["peak_memory_bytes"] <= peak
+
+
+def test_commit_says_whether_the_tree_was_changed(tmp_path, monkeypatch):
+    monkeypatch.setattr(provenance, "ROOT", tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+
+    def git(*words):
+        identity = ["-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false"]
+        result = subprocess.run(["git", *identity, *words], cwd=tmp_path, check=True, capture_output=True, text=True)
+        return result.stdout.strip()
+
+    assert provenance.commit() is None
+    git("init")
+    (tmp_path / "file").write_text("1")
+    git("add", "file")
+    git("commit", "--no-verify", "-m", "first")
+    assert provenance.commit() == git("rev-parse", "HEAD")
+    (tmp_path / "new").write_text("not in git")
+    assert provenance.commit() == git("rev-parse", "HEAD")
+    (tmp_path / "file").write_text("2")
+    assert provenance.commit() == git("rev-parse", "HEAD") + "+changes"
+
+
+def test_a_file_appears_whole_or_not_at_all(tmp_path, monkeypatch):
+    path = tmp_path / "folder/metrics.json"
+    write_text(path, "first")
+    write_half = Path.write_text
+
+    def killed(self, text):
+        write_half(self, text[:2])
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_text", killed)
+        with pytest.raises(KeyboardInterrupt):
+            write_text(path, "second")
+    assert path.read_text() == "first"
+    write_text(path, "third")
+    assert path.read_text() == "third"
+
+
+def test_a_table_reads_back(tmp_path):
+    write_table(tmp_path / "a.csv", [{"epoch": 1, "genotype": "a,b"}, {"epoch": 2, "genotype": 'c"d'}])
+    assert (tmp_path / "a.csv").read_text() == 'epoch,genotype\n1,"a,b"\n2,"c""d"\n'
+
+
+def test_equal_runs_write_equal_numbers(tmp_path, search_run):
+    for name, seconds in (("a", 1.0), ("b", 2.0)):
+        write_metrics(tmp_path / name, "search", search_run(), {"accuracy": 0.1 + 0.2}, seconds)
+    first, second = (json.loads((tmp_path / name).read_text()) for name in ("a", "b"))
+    assert first.pop("cost")["wall_seconds"] == 1.0
+    assert second.pop("cost")["wall_seconds"] == 2.0
+    assert first == second
+    assert first["accuracy"] == 0.1 + 0.2

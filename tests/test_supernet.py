@@ -1,0 +1,217 @@
+"""The merged supernet against the plain one, and what must be true of its weights."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from plain_supernet import PlainSupernet
+
+from midas.config import Method
+from midas.spaces import SPACES, CellSpec, Space
+from midas.supernet import Supernet
+from midas.supernet.mixing import AttentionMixing, distribution_of
+
+OPTIONS = {
+    "static": {"weights": "static"},
+    "static, pairs": {"weights": "static", "distribution": "pairs"},
+    "attention": {"patch_size": 4},
+    "no patch": {"patch_size": None},
+    "edge": {"patch_size": 4, "distribution": "edge"},
+    "node": {"patch_size": 4, "distribution": "node"},
+    "pairs": {"patch_size": 2, "distribution": "pairs"},
+    "per-operation keys": {"patch_size": 4, "keys": "per_operation"},
+    "patch mixing": {"patch_size": 4, "mixing": "patch"},
+    "scale": {"patch_size": 4, "scale": 1.5},
+}
+
+
+def mixed_space():
+    """A space whose edges differ in their candidates, as those of S1 to S4 do."""
+    edges = SPACES["darts"].cells["normal"].edges
+    offers = [
+        ("skip_connect", "dil_conv_3x3"),
+        ("max_pool_3x3", "sep_conv_5x5", "skip_connect"),
+        ("sep_conv_3x3", "none"),
+    ]
+    candidates = tuple(offers[i % 3] for i in range(len(edges)))
+    operations = ("none", "max_pool_3x3", "skip_connect", "sep_conv_3x3", "sep_conv_5x5", "dil_conv_3x3")
+    darts = SPACES["darts"]
+    cells = {k: CellSpec(s.inputs, s.edges, candidates, s.stride) for k, s in darts.cells.items()}
+    return Space("mixed", "darts", cells, operations, 2, darts.skeleton, True, False, 3)
+
+
+SPACES_UNDER_TEST = {**SPACES, "mixed": mixed_space()}
+
+
+def pair(space, method, channels=4, cells=None, classes=5):
+    """The merged and the plain supernet with the same weights, in float64."""
+    cells = cells or (1 if space.family == "nas_bench_201" else 4)
+    merged = Supernet(space, method, channels, cells, classes).double()
+    plain = PlainSupernet(space, method, distribution_of(method, space), channels, cells, classes).double()
+    links = list(linked(merged, plain, channels))
+    assert {id(p) for p, _ in links} == {id(p) for p in plain.parameters() if p.numel() and used(p, plain, method)}
+    with torch.no_grad():
+        for theirs, mine in links:
+            theirs.copy_(mine())
+    return merged, plain, links
+
+
+def used(parameter, plain, method):
+    return method.weights == "static" or all(parameter is not alpha for alpha in plain.alphas.values())
+
+
+def linked(merged, plain, channels):
+    """(plain parameter, function that reads the same values, or gradients, off the merged one)."""
+    mine = dict(merged.skeleton.named_parameters())
+    for name, parameter in plain.skeleton.named_parameters():
+        if not any(part in name for part in (".operations.", ".query.", ".key.", ".alpha")):
+            yield parameter, reader(mine[name])
+    for cell, other in zip(merged.cells, plain.cells, strict=True):
+        for edge, (source, _) in enumerate(cell.spec.edges):
+            candidates = cell.candidates[source]
+            for operation, module in other.operations[edge].items():
+                if operation == "none":
+                    continue
+                edges = candidates.edges[operation]
+                place = slice(edges.index(edge), edges.index(edge) + 1)
+                for their, my in zip(module.parameters(), candidates.operations[operation].parameters(), strict=True):
+                    yield their, reader(my, len(edges), place)
+        for node in other.query:
+            yield other.query[node], reader(cell.mixing.query[node])
+            yield other.key[node], reader(cell.mixing.key[node])
+    if merged.method.weights == "static":
+        for kind, alpha in plain.alphas.items():
+            cell = next(c for c, k in zip(merged.cells, merged.kinds, strict=True) if k == kind)
+            yield alpha, reader(cell.mixing.alpha)
+
+
+def reader(parameter, edges=1, place=slice(0, 1)):
+    def read(gradient=False):
+        value = parameter.grad if gradient else parameter
+        return value.unflatten(0, (edges, -1))[place].squeeze(0)
+
+    return read
+
+
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+@pytest.mark.parametrize("space", SPACES_UNDER_TEST.values(), ids=SPACES_UNDER_TEST)
+def test_merged_equals_plain_in_outputs_weights_and_all_gradients(space, options):
+    if space.kept_edges is None and options.get("distribution") == "pairs":
+        pytest.skip("pairs are refused where a node keeps all edges")
+    torch.manual_seed(0)
+    merged, plain, links = pair(space, Method(**options))
+    x, y = torch.randn(3, 3, 16, 16, dtype=torch.float64), torch.tensor([0, 3, 4])
+    outputs = [network(x) for network in (merged, plain)]
+    torch.testing.assert_close(outputs[0], outputs[1], rtol=1e-10, atol=1e-10)
+    for output in outputs:
+        F.cross_entropy(output, y).backward()
+    for theirs, mine in links:
+        expected = torch.zeros_like(theirs) if theirs.grad is None else theirs.grad
+        torch.testing.assert_close(mine(gradient=True), expected, rtol=1e-10, atol=1e-10)
+    p, _ = merged.mixture()
+    for cell, other in enumerate(plain.cells):
+        for weights in other.p:
+            for (edge, name), value in weights.items():
+                mine = p[:, cell, edge, space.operations.index(name)].expand(3)
+                torch.testing.assert_close(mine, value.detach(), rtol=1e-10, atol=1e-10)
+
+
+def supernet(space="darts", channels=4, cells=3, **options):
+    torch.manual_seed(0)
+    return Supernet(SPACES[space], Method(**options), channels, cells, 5).double()
+
+
+def test_fixed_alphas_give_the_mixture_of_darts():
+    """sum over edges of sum over operations of softmax(alpha) o(x), with alphas written by hand."""
+    network = supernet("nas_bench_201", cells=1, weights="static")
+    cell = network.cells[0]
+    with torch.no_grad():
+        cell.mixing.alpha.copy_(torch.arange(30.0).view(6, 5).sin())
+    x = torch.randn(2, 4, 8, 8, dtype=torch.float64)
+    share = cell.mixing.alpha.softmax(1)
+    maps = {key: value[0] for key, value in cell.candidates[0](x, None).items()}
+    expected = sum(share[0, o] * maps[0, name] for o, name in enumerate(network.space.operations) if name != "none")
+    cell.observer = lambda view: seen.update({view.node: view.output})
+    seen = {}
+    cell(x)
+    torch.testing.assert_close(seen[1], expected)
+    torch.testing.assert_close(maps[0, "skip_connect"], x)
+    torch.testing.assert_close(maps[0, "avg_pool_3x3"], F.avg_pool2d(x, 3, 1, 1, count_include_pad=False))
+
+
+@pytest.mark.parametrize("space", SPACES)
+def test_no_patch_equals_a_patch_as_large_as_the_map(space):
+    x = torch.randn(3, 3, 16, 16, dtype=torch.float64)
+    outputs = [supernet(space, patch_size=size)(x) for size in (None, 16, 4)]
+    torch.testing.assert_close(outputs[0], outputs[1], rtol=1e-12, atol=1e-12)
+    assert not torch.allclose(outputs[0], outputs[2], rtol=1e-4)
+
+
+@pytest.mark.parametrize(("distribution", "total"), [("pairs", 2.0), ("node", 1.0), ("edge", None)])
+def test_weights_of_a_node_sum_to_what_the_distribution_says(distribution, total):
+    network = supernet(distribution=distribution, patch_size=4)
+    network(torch.randn(3, 3, 16, 16, dtype=torch.float64))
+    p, _ = network.mixture()
+    for node in network.space.cells["normal"].nodes:
+        edges = list(network.space.cells["normal"].incoming(node))
+        sums = p[:, :, edges].sum((2, 3))
+        torch.testing.assert_close(sums, torch.full_like(sums, total or len(edges)))
+
+
+def test_weights_differ_between_images_for_attention_and_not_for_static():
+    x = torch.randn(3, 3, 16, 16, dtype=torch.float64)
+    attention, static = supernet(patch_size=4), supernet(weights="static")
+    attention(x), static(x)
+    p = attention.mixture()[0]
+    assert (p[0] - p[1]).abs().amax((1, 2)).min() > 1e-6, "in every cell"
+    assert len(static.mixture()[0]) == 1
+
+
+@pytest.mark.parametrize("space", SPACES)
+@pytest.mark.parametrize("keys", ["shared", "per_operation"])
+def test_gradients_reach_every_projection(space, keys):
+    network = supernet(space, patch_size=4, keys=keys)
+    F.cross_entropy(network(torch.randn(4, 3, 16, 16, dtype=torch.float64)), torch.tensor([0, 1, 2, 3])).backward()
+    parameters = network.architecture_parameters()
+    assert len(parameters) == sum(2 * len(cell.spec.nodes) for cell in network.cells)
+    used = [p.grad[1:] if keys == "per_operation" and space == "nas_bench_201" else p.grad for p in parameters]
+    for gradient in used:  # "none" has the zero key: its own W_K, number 0, gets nothing
+        for projection in gradient.flatten(0, -3) if gradient.dim() == 3 else [gradient]:
+            assert projection.abs().max() > 0
+
+
+def test_frozen_projections_are_not_trained_and_learned_none_is():
+    assert supernet(projections="frozen").architecture_parameters() == []
+    network = supernet("nas_bench_201", none_logit="learned")
+    plain = supernet("nas_bench_201")
+    assert len(network.architecture_parameters()) == len(plain.architecture_parameters()) + 3 * len(network.cells)
+
+
+def test_none_has_logit_zero():
+    network = supernet("nas_bench_201", patch_size=4)
+    mixing = network.cells[0].mixing
+    assert isinstance(mixing, AttentionMixing)
+    inputs, keys = [torch.randn(2, 4, 16).double()], [torch.randn(2, 4, 16).double() for _ in range(4)]
+    weights = mixing(1, inputs, keys, (4, 4))
+    logits = mixing._logits(1, inputs[0], torch.stack(keys, 1))
+    assert (logits[..., 0] == 0).all()
+    torch.testing.assert_close(weights.p, logits.softmax(-1).mean(1))
+
+
+def test_architecture_and_weights_are_all_parameters_and_disjoint():
+    for options in ({"weights": "static"}, {"patch_size": 4}):
+        network = supernet(**options)
+        architecture, weights = network.architecture_parameters(), network.weight_parameters()
+        assert {id(p) for p in architecture} | {id(p) for p in weights} == {id(p) for p in network.parameters()}
+        assert not {id(p) for p in architecture} & {id(p) for p in weights}
+
+
+def test_bfloat16_and_channels_last_stay_close_to_float32():
+    torch.manual_seed(0)
+    network = Supernet(SPACES["darts"], Method(patch_size=4), 8, 3, 5)
+    x = torch.randn(8, 3, 16, 16)
+    expected = network(x)
+    network.to(memory_format=torch.channels_last)
+    torch.testing.assert_close(network(x.contiguous(memory_format=torch.channels_last)), expected, rtol=1e-3, atol=1e-3)
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = network(x).float()
+    assert (rough - expected).abs().mean() < 0.1 * expected.abs().mean() + 0.05

@@ -1,0 +1,21 @@
+rule data:
+    output:
+        f"{ROOT}/data/{{dataset}}/metrics.json",
+    log:
+        f"{ROOT}/data/{{dataset}}/log.txt",
+    benchmark:
+        f"{ROOT}/data/{{dataset}}/benchmark.tsv"
+    conda:
+        "../envs/train.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        run=run("data"),
+        folder=subpath(output[0], parent=True),
+        code=digest("data"),
+    message:
+        "data: {wildcards.dataset}"
+    shell:
+        "exec python -m midas.data {params.run:q} {params.folder:q} > {log:q} 2>&1"

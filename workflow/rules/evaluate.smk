@@ -1,0 +1,76 @@
+rule decode:
+    input:
+        f"{RUN}/search/arch.npz",
+    output:
+        f"{RUN}/decode/genotype.json",
+    log:
+        f"{RUN}/decode.log",
+    conda:
+        "../envs/analysis.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        run=run("decode"),
+        folder=subpath(output[0], parent=True),
+        code=digest("decode"),
+    message:
+        "decode: {wildcards.space} on {wildcards.dataset} by {wildcards.method}, seed {wildcards.seed}"
+    shell:
+        "exec python -m midas.decode {params.run:q} {params.folder:q} > {log:q} 2>&1"
+
+
+rule lookup:
+    input:
+        genotype=f"{RUN}/decode/genotype.json",
+        history=f"{RUN}/search/history.csv",
+        table=PLAN.config.nas_bench_201_table or [],
+    output:
+        metrics=f"{RUN}/lookup/metrics.json",
+        history=f"{RUN}/lookup/history.csv",
+    log:
+        f"{RUN}/lookup.log",
+    conda:
+        "../envs/analysis.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        run=run("lookup"),
+        folder=subpath(output.metrics, parent=True),
+        code=digest("lookup"),
+    message:
+        "look-up: {wildcards.space} on {wildcards.dataset} by {wildcards.method}, seed {wildcards.seed}"
+    shell:
+        "exec python -m midas.lookup {params.run:q} {params.folder:q} > {log:q} 2>&1"
+
+
+rule retrain:
+    input:
+        genotype=f"{RUN}/decode/genotype.json",
+        data=f"{ROOT}/data/{{dataset}}/metrics.json",
+    output:
+        metrics=f"{RUN}/retrain/metrics.json",
+        history=f"{RUN}/retrain/history.csv",
+        model=f"{RUN}/retrain/model.safetensors",
+    log:
+        f"{RUN}/retrain.log",
+    benchmark:
+        f"{RUN}/retrain.tsv"
+    conda:
+        "../envs/train.yaml"
+    threads: PLAN.config.threads
+    resources:
+        mem_mb=16000,
+        runtime=2880,
+        gpu=GPU,
+    params:
+        run=run("retrain"),
+        folder=subpath(output.metrics, parent=True),
+        code=digest("retrain"),
+    message:
+        "retrain: {wildcards.space} on {wildcards.dataset} by {wildcards.method}, seed {wildcards.seed}"
+    shell:
+        "exec python -m midas.retrain {params.run:q} {params.folder:q} > {log:q} 2>&1"

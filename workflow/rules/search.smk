@@ -1,0 +1,28 @@
+# The checkpoint lies beside the outputs in search_checkpoint/, undeclared: Snakemake deletes declared outputs of a failed job.
+rule search:
+    input:
+        f"{ROOT}/data/{{dataset}}/metrics.json",
+    output:
+        dump=f"{RUN}/search/arch.npz",
+        example=f"{RUN}/search/example.npz",
+        history=f"{RUN}/search/history.csv",
+        metrics=f"{RUN}/search/metrics.json",
+    log:
+        f"{RUN}/search.log",
+    benchmark:
+        f"{RUN}/search.tsv"
+    conda:
+        "../envs/train.yaml"
+    threads: PLAN.config.threads
+    resources:
+        mem_mb=16000,
+        runtime=1440,
+        gpu=GPU,
+    params:
+        run=run("search"),
+        folder=subpath(output.metrics, parent=True),
+        code=digest("search"),
+    message:
+        "search: {wildcards.space} on {wildcards.dataset} by {wildcards.method}, seed {wildcards.seed}"
+    shell:
+        "exec python -m midas.search {params.run:q} {params.folder:q} > {log:q} 2>&1"
