@@ -3,7 +3,7 @@ PYTHON ?= python3
 CORES ?= all
 CONFIG ?= config/config.yaml
 SHELL := /bin/bash
-RUN := PATH="$(CURDIR)/.venv/bin:$$PATH"
+RUN := export PATH="$(CURDIR)/.venv/bin:$$PATH";
 
 .PHONY: demo test lint figures report clean
 
@@ -23,8 +23,8 @@ lint: .venv/ready
 
 # Redraws from what is in results/ and starts no training.
 figures: .venv/ready
-	$(RUN) snakemake --cores $(CORES) --configfile $(CONFIG) --allowed-rules tables figures table figure \
-	    --forcerun table figure -- tables figures
+	$(RUN) rules=$$(snakemake --configfile $(CONFIG) --list-rules 2>/dev/null | grep -E '^(table|figure)') && \
+	    snakemake --cores $(CORES) --configfile $(CONFIG) --allowed-rules $$rules --forcerun $$rules -- tables figures
 
 report: .venv/ready
 	$(RUN) snakemake --cores $(CORES) --configfile $(CONFIG) report

@@ -188,7 +188,9 @@ class Plan:
         neither is chosen by a result.
         """
         attending = [
-            cell for cell in self.cells("darts", evaluated=True) if self.config.methods[cell.method].weights == "attention"
+            cell
+            for cell in self.cells("darts", evaluated=True)
+            if self.config.methods[cell.method].weights == "attention"
         ]
         firsts = {cell.experiment.dataset: cell for cell in reversed(attending)}
         datasets = list(dict.fromkeys(cell.experiment.dataset for cell in attending))

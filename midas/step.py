@@ -20,12 +20,18 @@ USAGE = """usage: python -m {module} RUN FOLDER
 def main(model: type[Run], step: Callable[[Run, Path], None]) -> None:
     """Run a step from the command line; wrong input ends in one line a mistake and exit code 2."""
     if len(sys.argv) != 3:
-        sys.exit(USAGE.format(module=f"midas.{Path(sys.argv[0]).stem}"))
+        sys.exit(USAGE.format(module=_module()))
     try:
         step(_read(sys.argv[1], model), Path(sys.argv[2]))
     except ValueError as error:
         print("\n".join(f"error: {line}" for line in str(error).splitlines()), file=sys.stderr)
         sys.exit(2)
+
+
+def _module() -> str:
+    """Name of the module that was started with ``python -m``."""
+    spec = sys.modules["__main__"].__spec__
+    return spec.name if spec else Path(sys.argv[0]).stem
 
 
 def _read(argument: str, model: type[Run]) -> Run:

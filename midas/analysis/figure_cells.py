@@ -12,26 +12,19 @@ from midas.plan import Plan
 NAMES = {"normal": "normal cell", "reduce": "reduction cell", "cell": "cell"}
 
 
-def found_cells(plan: Plan, index: int) -> Figure:
-    """Draw the cells that the first attention method found with the first seed.
-
-    Neither method nor seed is chosen by a result.
+def found_cells(plan: Plan, number: int) -> Figure:
+    """Draw the cells of the search that `Plan.shown_cell` names: neither method nor seed is chosen by a result.
 
     Args:
         plan: the configuration.
-        index: number of the DARTS experiment in the configuration, from 0.
+        number: of the figure.
 
     Raises:
-        ValueError: no attention method is evaluated in that experiment, or the genotype file is missing.
+        ValueError: the genotype file is missing or damaged.
     """
-    experiment = [e for e in plan.config.experiments if e.space == "darts"][index]
-    attention = [name for name in experiment.methods if plan.config.methods[name].weights == "attention"]
-    if not attention:
-        raise ValueError(
-            f"experiment darts on {experiment.dataset}: methods {experiment.methods} hold no attention method"
-        )
-    folder = plan.folder("darts", experiment.dataset, attention[0], plan.config.seeds[0])
-    return draw_genotype(load(folder / "decode/genotype.json"))
+    cell = plan.shown_cell(number)
+    assert cell is not None  # the dispatcher offers this figure only then
+    return draw_genotype(load(plan.cell_folder(cell) / "decode/genotype.json"))
 
 
 def draw_genotype(genotype: Genotype) -> Figure:

@@ -25,8 +25,8 @@ FIGURES: dict[int, Callable[[Plan], Figure]] = {
     3: dip,
     4: class_similarity,
     5: spread_over_images,
-    6: partial(found_cells, index=0),
-    7: partial(found_cells, index=1),
+    6: partial(found_cells, number=6),
+    7: partial(found_cells, number=7),
     12: progress,
 }
 

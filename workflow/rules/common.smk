@@ -19,7 +19,6 @@ wildcard_constraints:
     dataset="[a-z0-9_]+",
     method="[a-z0-9_]+",
     seed="[0-9]+",
-    number="[0-9]+",
 
 
 def run(step):
@@ -47,8 +46,14 @@ def of_analysis(file, *methods):
     return [str(folder / file) for folder in folders]
 
 
+LITERATURE = {
+    1: "midas/analysis/literature/nas_bench_201.csv",
+    2: "midas/analysis/literature/darts.csv",
+}
+
+
 def table_inputs(number):
-    """What a table reads."""
+    """What a table reads of the results."""
     return evaluations({1: "nas_bench_201", 2: "darts"}[number])
 
 

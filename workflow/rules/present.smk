@@ -1,61 +1,71 @@
-# Tables and figures read files alone: they are redrawn in seconds, without torch.
-rule table:
-    input:
-        lambda wildcards: table_inputs(int(wildcards.number)),
-    output:
-        report(
-            f"{ROOT}/tables/table_{{number}}.csv",
-            caption="../report/table.rst",
-            category="Tables",
-            labels={"table": "{number}", "format": "csv"},
-        ),
-        f"{ROOT}/tables/table_{{number}}.md",
-        f"{ROOT}/tables/table_{{number}}.tex",
-    log:
-        f"{ROOT}/tables/table_{{number}}.log",
-    conda:
-        "../envs/analysis.yaml"
-    threads: 1
-    resources:
-        mem_mb=1000,
-        runtime=10,
-    params:
-        run=lambda wildcards: PLAN.present(int(wildcards.number)),
-        folder=subpath(output[0], parent=True),
-        code=digest("analysis.tables"),
-    message:
-        "table {wildcards.number}"
-    shell:
-        "exec python -m midas.analysis.tables {params.run:q} {params.folder:q} > {log:q} 2>&1"
+# Tables and figures read files alone: they are redrawn in seconds, without torch. Each has a rule of its own, since a report's
+# caption can't depend on a wildcard.
+for number in PLAN.tables():
+
+    rule:
+        name:
+            f"table_{number}"
+        input:
+            table_inputs(number),
+            literature=LITERATURE[number],
+        output:
+            report(
+                f"{ROOT}/tables/table_{number}.csv",
+                caption=f"../report/table_{number}.rst",
+                category="Tables",
+                labels={"table": f"{number}"},
+            ),
+            f"{ROOT}/tables/table_{number}.md",
+            f"{ROOT}/tables/table_{number}.tex",
+        log:
+            f"{ROOT}/tables/table_{number}.log",
+        conda:
+            "../envs/analysis.yaml"
+        threads: 1
+        resources:
+            mem_mb=1000,
+            runtime=10,
+        params:
+            run=PLAN.present(number),
+            folder=subpath(output[0], parent=True),
+            code=digest("analysis.tables"),
+        message:
+            f"table {number}"
+        shell:
+            "exec python -m midas.analysis.tables {params.run:q} {params.folder:q} > {log:q} 2>&1"
 
 
-rule figure:
-    input:
-        lambda wildcards: figure_inputs(int(wildcards.number)),
-    output:
-        f"{FIGURES}/figure_{{number}}.pdf",
-        report(
-            f"{FIGURES}/figure_{{number}}.png",
-            caption="../report/figure_{number}.rst",
-            category="Figures",
-            labels={"figure": "{number}"},
-        ),
-    log:
-        f"{ROOT}/figures/figure_{{number}}.log",
-    conda:
-        "../envs/analysis.yaml"
-    threads: 1
-    resources:
-        mem_mb=1000,
-        runtime=10,
-    params:
-        run=lambda wildcards: PLAN.present(int(wildcards.number)),
-        folder=subpath(output[0], parent=True),
-        code=digest("analysis.figures"),
-    message:
-        "figure {wildcards.number}"
-    shell:
-        "exec python -m midas.analysis.figures {params.run:q} {params.folder:q} > {log:q} 2>&1"
+for number in PLAN.figures():
+
+    rule:
+        name:
+            f"figure_{number:02d}"
+        input:
+            figure_inputs(number),
+        output:
+            f"{FIGURES}/figure_{number:02d}.pdf",
+            report(
+                f"{FIGURES}/figure_{number:02d}.png",
+                caption=f"../report/figure_{number:02d}.rst",
+                category="Figures",
+                labels={"figure": f"{number}"},
+            ),
+        log:
+            f"{ROOT}/figures/figure_{number:02d}.log",
+        conda:
+            "../envs/analysis.yaml"
+        threads: 1
+        resources:
+            mem_mb=1000,
+            runtime=10,
+        params:
+            run=PLAN.present(number),
+            folder=subpath(output[0], parent=True),
+            code=digest("analysis.figures"),
+        message:
+            f"figure {number}"
+        shell:
+            "exec python -m midas.analysis.figures {params.run:q} {params.folder:q} > {log:q} 2>&1"
 
 
 rule tables:

@@ -1,0 +1,821 @@
+import copy
+import csv
+import gzip
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from midas import config
+from midas.benchmark import COLUMNS
+from midas.config import Analysis, Config, ConfigError, Experiment, Method, Retrain, Search, Strict, UserDataset
+from midas.datasets import KNOWN, TORCHVISION_FILES
+from midas.plan import DecodeRun, LookupRun, RetrainRun, SearchRun, load
+from midas.search import search
+from midas.step import main
+from midas.supernet.mixing import patch_grid
+
+ROOT = Path(__file__).parents[1]
+# NAS-Bench-201 and DARTS on digits (16x16), by attention and statically: short, and independent of what the demo becomes
+RAW = yaml.safe_load("""
+size: test
+note: for tests
+seeds: [0, 1]
+device: cpu
+methods:
+  midas: {weights: attention, patch_size: 4}
+  static: {weights: static}
+  no_patch: {weights: attention, patch_size: null}
+experiments:
+  - space: nas_bench_201
+    dataset: digits
+    methods: [midas, static]
+    search: {channels: 8, cells: 1, epochs: 8}
+    retrain: {channels: 8, cells: 1, epochs: 10}
+  - space: darts
+    dataset: digits
+    methods: [midas, static]
+    search_only: [no_patch]
+    search: {channels: 4, cells: 3, epochs: 4}
+    retrain: {channels: 8, cells: 3, epochs: 8, auxiliary: 0}
+analysis: {space: darts, dataset: digits, method: midas, compare: [no_patch, midas]}
+""")
+
+
+@pytest.fixture(autouse=True)
+def no_data_of_this_machine(monkeypatch):
+    monkeypatch.delenv("MIDAS_DATA", raising=False)
+
+
+@pytest.fixture
+def raw(tmp_path):
+    return copy.deepcopy(RAW) | {"results_dir": str(tmp_path / "results")}
+
+
+MISSING = object()
+
+
+def put(raw, key, value):
+    """Set, or take away, a key such as "experiments.0.search.lr"."""
+    *path, last = (int(part) if part.isdigit() else part for part in key.split("."))
+    for part in path:
+        raw = raw[part]
+    if value is MISSING:
+        del raw[last]
+    else:
+        raw[last] = value
+
+
+def problems(raw):
+    """Lines of the error that a configuration ends in."""
+    with pytest.raises(ConfigError) as caught:
+        load(raw)
+    assert str(caught.value).splitlines() == caught.value.problems
+    return caught.value.problems
+
+
+# --- files that come with the project
+
+
+def size_files():
+    return [
+        path for path in sorted((ROOT / "config").glob("*.yaml")) if "experiments" in yaml.safe_load(path.read_text())
+    ]
+
+
+@pytest.fixture
+def data_root(tmp_path):
+    """A folder that looks as if the published data sets lay in it; planning doesn't open them."""
+    for files in TORCHVISION_FILES.values():
+        for file in files:
+            (tmp_path / "data" / file).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / "data" / file).touch()
+    return tmp_path / "data"
+
+
+@pytest.mark.parametrize("path", size_files(), ids=lambda path: path.name)
+def test_the_configurations_of_the_project_load(path, tmp_path, data_root, request):
+    raw = yaml.safe_load(path.read_text()) | {"results_dir": str(tmp_path / "results")}
+    if not {experiment["dataset"] for experiment in raw["experiments"]} <= {"digits", "digit_pairs"}:
+        benchmark = request.getfixturevalue("shared_data") / "nas_bench_201"
+        raw["data_root"] = str(data_root)
+        raw["nas_bench_201_table"] = str(benchmark / "nas_bench_201.csv.gz")
+        raw["cifar10_split"] = str(benchmark / "splits/cifar-split.json.gz")
+    plan = load(raw)
+    assert list(plan.cells())
+    assert plan.config.paper_protocol == (path.name == "paper.yaml")
+
+
+def test_the_demo_needs_no_data(tmp_path):
+    raw = yaml.safe_load((ROOT / "config/config.yaml").read_text()) | {"results_dir": str(tmp_path)}
+    assert all(not run["dataset"]["download"] for run in runs(load(raw), "search"))
+
+
+def test_cifar10_on_two_cores_says_what_it_needs(data_root):
+    raw = yaml.safe_load((ROOT / "config/cifar10_cpu.yaml").read_text()) | {"results_dir": "nowhere"}
+    assert problems(raw | {"data_root": str(data_root)}) == [
+        "experiments.0.retrain: missing; cells of nas_bench_201 on cifar10 must be trained (no table is named)"
+    ]
+
+
+# --- wrong keys
+
+WRONG = [
+    ("sizes", 3, f"sizes: unknown key; allowed: {', '.join(Config.model_fields)}"),
+    ("methods.midas.patchsize", 4, f"methods.midas.patchsize: unknown key; allowed: {', '.join(Method.model_fields)}"),
+    (
+        "experiments.1.dataste",
+        "x",
+        f"experiments.1.dataste: unknown key; allowed: {', '.join(Experiment.model_fields)}",
+    ),
+    (
+        "experiments.1.search.chan",
+        4,
+        f"experiments.1.search.chan: unknown key; allowed: {', '.join(Search.model_fields)}",
+    ),
+    ("experiments.0.retrain.x", 4, f"experiments.0.retrain.x: unknown key; allowed: {', '.join(Retrain.model_fields)}"),
+    ("analysis.figure", 1, f"analysis.figure: unknown key; allowed: {', '.join(Analysis.model_fields)}"),
+    (
+        "datasets",
+        {"own": {"kind": "npz", "path": "x", "root": "y"}},
+        f"datasets.own.root: unknown key; allowed: {', '.join(UserDataset.model_fields)}",
+    ),
+    ("device", "gpu", "device: 'gpu' is not allowed; input should be 'auto', 'cpu' or 'cuda'"),
+    ("seeds", 3, "seeds: 3 is not allowed; input should be a valid list"),
+    ("seeds", [], "seeds: [] is not allowed; list should have at least 1 item after validation, not 0"),
+    ("seeds", [0, -1], "seeds.1: -1 is not allowed; input should be greater than or equal to 0"),
+    ("seeds", ["a"], "seeds.0: 'a' is not allowed; input should be a valid integer"),
+    ("seeds", [0.5], "seeds.0: 0.5 is not allowed; input should be a valid integer"),
+    ("note", MISSING, "note: missing; field required"),
+    ("threads", 0, "threads: 0 is not allowed; input should be greater than or equal to 1"),
+    (
+        "methods.midas.weights",
+        "gumbel",
+        "methods.midas.weights: 'gumbel' is not allowed; input should be 'static' or 'attention'",
+    ),
+    (
+        "methods.midas.patch_size",
+        "four",
+        "methods.midas.patch_size: 'four' is not allowed; input should be a valid integer",
+    ),
+    ("methods.midas.scale", 0, "methods.midas.scale: 0 is not allowed; input should be greater than 0"),
+    (
+        "experiments.0.search.batch_size",
+        1,
+        "experiments.0.search.batch_size: 1 is not allowed; input should be greater than",
+    ),
+    (
+        "experiments.0.search.lr",
+        "fast",
+        "experiments.0.search.lr: 'fast' is not allowed; input should be a valid number",
+    ),
+    (
+        "experiments.0.search.lr",
+        float("inf"),
+        "experiments.0.search.lr: inf is not allowed; input should be a finite number",
+    ),
+    ("experiments.0.search.lr", float("nan"), "experiments.0.search.lr: nan is not allowed; input should be"),
+    ("methods.midas.scale", float("inf"), "methods.midas.scale: inf is not allowed; input should be a finite number"),
+    (
+        "experiments.0.search.arch_betas",
+        [0.5, 1.5],
+        "experiments.0.search.arch_betas.1: 1.5 is not allowed; input should be",
+    ),
+    ("experiments.0.search.arch_betas", [0.5], "experiments.0.search.arch_betas.1: missing; field required"),
+    ("experiments.0.search.epochs", MISSING, "experiments.0.search.epochs: missing; field required"),
+    (
+        "experiments.0.retrain.drop_path",
+        1,
+        "experiments.0.retrain.drop_path: 1 is not allowed; input should be less than 1",
+    ),
+    (
+        "experiments.0.retrain.nesterov",
+        "perhaps",
+        "experiments.0.retrain.nesterov: 'perhaps' is not allowed; input should be a",
+    ),
+    ("experiments.0.methods", [], "experiments.0.methods: [] is not allowed; list should have at least 1 item"),
+    ("experiments", [], "experiments: [] is not allowed; list should have at least 1 item"),
+    ("methods", [], "methods: [] is not allowed; input should be a valid dictionary"),
+    ("data_root", 3, "data_root: 3 is not allowed; input should be a valid string"),
+]
+
+
+@pytest.mark.parametrize(("key", "value", "line"), WRONG, ids=[f"{key}={value!r}"[:50] for key, value, _ in WRONG])
+def test_a_wrong_key_ends_in_one_line(raw, key, value, line):
+    put(raw, key, value)
+    found = problems(raw)
+    assert [text[: len(line)] for text in found] == [line]
+
+
+NAMES = ["..", "../x", "a/b", "a;b", "a b", "a'b", 'a"b', "", "A", "a\n", "a.b", "ä", "$(x)", "-"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("key", ["size", "experiments.0.space", "experiments.0.dataset", "analysis.method"])
+def test_names_that_no_folder_should_have_are_refused(raw, key, name):
+    put(raw, key, name)
+    assert (
+        f"{key}: {name!r} is not allowed; must be letters a-z, digits and underscores, since it names a folder"
+        in problems(raw)
+    )
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("key", ["methods", "datasets"])
+def test_names_that_are_keys_are_checked_as_well(raw, key, name):
+    raw.setdefault(key, {})[name] = {"weights": "static"} if key == "methods" else {"kind": "npz", "path": "x"}
+    assert any(
+        line.startswith(f"{key}.") and f": {name!r} is not allowed; must be letters a-z, digits and underscores" in line
+        for line in problems(raw)
+    )
+
+
+def test_names_in_lists_are_checked(raw):
+    raw["experiments"][0]["methods"] = ["midas", "x; rm"]
+    assert any(
+        line.startswith("experiments.0.methods.1: 'x; rm' is not allowed; must be letters") for line in problems(raw)
+    )
+
+
+# --- what keys mean together
+
+TOGETHER = [
+    ("experiments.0.space", "nas", "experiments.0.space: 'nas' does not exist; allowed: nas_bench_201, darts"),
+    (
+        "experiments.0.methods",
+        ["mida"],
+        "experiments.0.methods: method 'mida' does not exist; allowed: midas, static, no_patch",
+    ),
+    (
+        "experiments.1.search_only",
+        ["x"],
+        "experiments.1.methods: method 'x' does not exist; allowed: midas, static, no_patch",
+    ),
+    (
+        "experiments.0.dataset",
+        "mnist",
+        "experiments.0.dataset: data set 'mnist' does not exist; allowed: digits, digit_pairs, cifar10, cifar100, svhn",
+    ),
+    ("seeds", [0, 1, 0], "seeds: [0, 1, 0] is not allowed; each seed once"),
+    (
+        "experiments.0.methods",
+        ["midas", "static", "midas"],
+        "experiments.0.methods: method 'midas' is named twice in methods and search_only; each once",
+    ),
+    (
+        "experiments.0.search_only",
+        ["midas"],
+        "experiments.0.methods: method 'midas' is named twice in methods and search_only; each once",
+    ),
+    ("experiments.0.space", "darts", "experiments.1: space darts on digits appears twice; each once"),
+    (
+        "experiments.0.retrain",
+        MISSING,
+        "experiments.0.retrain: missing; cells of nas_bench_201 on digits must be trained (no table is named)",
+    ),
+    (
+        "experiments.1.retrain.auxiliary",
+        0.4,
+        "experiments.1.retrain.auxiliary: 0.4 is not allowed on 16x16 images; the auxiliary head is defined for 32x32, set 0",
+    ),
+    ("experiments.1.search.cells", 2, "experiments.1.search.cells: 2 is not allowed; darts needs at least 3"),
+    ("experiments.1.retrain.cells", 1, "experiments.1.retrain.cells: 1 is not allowed; darts needs at least 3"),
+    (
+        "methods.static.distribution",
+        "pairs",
+        "methods.static.distribution: 'pairs' is not allowed in nas_bench_201, which keeps all edges; allowed: edge, node",
+    ),
+    (
+        "methods.midas.distribution",
+        "pairs",
+        "methods.midas.distribution: 'pairs' is not allowed in nas_bench_201, which keeps all edges; allowed: edge, node",
+    ),
+    (
+        "analysis.method",
+        "static",
+        "analysis: method 'static' is no attention method of that experiment; allowed: mi",
+    ),
+    (
+        "analysis.compare",
+        ["midas", "static"],
+        "analysis: method 'static' is no attention method of that experiment; allowed: mi",
+    ),
+    (
+        "analysis.compare",
+        ["midas", "x"],
+        "analysis: method 'x' is no attention method of that experiment; allowed: mi",
+    ),
+    (
+        "analysis.dataset",
+        "cifar10",
+        "analysis: darts on cifar10 is no experiment; allowed: nas_bench_201 on digits, darts on digits",
+    ),
+    (
+        "datasets",
+        {"svhn": {"kind": "npz", "path": "x"}},
+        "datasets.svhn: the name is taken by an embedded or published data set",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "line"), TOGETHER, ids=[f"{key}={value!r}"[:60] for key, value, _ in TOGETHER]
+)
+def test_what_does_not_fit_together_ends_in_a_line(raw, key, value, line):
+    put(raw, key, value)
+    # an experiment that is wrong may be missed elsewhere, too
+    found = [text for text in problems(raw) if text.startswith(line) or not key.startswith("experiments")]
+    assert [text[: len(line)] for text in found] == [line]
+
+
+@pytest.mark.parametrize("patch_size", range(1, 20))
+@pytest.mark.parametrize("dataset", ["digits", "digit_pairs", "cifar10"])
+@pytest.mark.parametrize("space", ["nas_bench_201", "darts"])
+def test_patch_sizes_are_allowed_just_where_patches_tile_every_map(raw, data_root, patch_size, dataset, space):
+    experiment = next(e for e in raw["experiments"] if e["space"] == space)
+    raw["experiments"] = [experiment | {"dataset": dataset}]
+    raw |= {"data_root": str(data_root), "analysis": None}
+    raw["methods"]["midas"]["patch_size"] = patch_size
+    sides = {(h // s, w // s) for h, w in [KNOWN[dataset].image] for s in (1, 2, 4)}
+    tiles = all(h % down == w % across == 0 for h, w in sides for down, across in [patch_grid(h, w, patch_size)])
+    whole = all(side <= patch_size or side % patch_size == 0 for pair in sides for side in pair)
+    if tiles and whole:
+        load(raw)
+        return
+    (line,) = problems(raw)
+    assert line.startswith(f"methods.midas.patch_size: {patch_size} does not divide the ")
+    assert f"pixels of a map of {space} on {dataset}; allowed: 1, 2, 4, 8" in line
+    for allowed in line.partition("allowed: ")[2].removesuffix(" or null").split(", "):
+        raw["methods"]["midas"]["patch_size"] = int(allowed)
+        load(raw)
+
+
+def test_no_patches_are_always_allowed(raw):
+    raw["methods"]["midas"]["patch_size"] = None
+    assert load(raw).config.methods["midas"].patch_size is None
+
+
+def test_images_that_cannot_be_halved_twice(raw, tmp_path):
+    write_npz(tmp_path / "own.npz", side=14)
+    use_own(raw, tmp_path / "own.npz")
+    assert problems(raw)[0] == "experiments.0.dataset: images of 14x14 can't be halved to 1/4"
+
+
+def test_all_errors_at_once(raw):
+    raw |= {"sizes": 1, "seeds": [0, 0], "data_root": "/no/such/folder"}
+    raw["experiments"][0]["search"]["lr"] = "fast"
+    raw["experiments"][1]["space"] = "nats"
+    raw["methods"]["midas"]["patch_size"] = 3
+    found = problems(raw)
+    for key in (
+        "sizes",
+        "seeds",
+        "data_root",
+        "experiments.0.search.lr",
+        "experiments.1.space",
+        "methods.midas.patch_size",
+    ):
+        assert sum(line.startswith(f"{key}: ") for line in found) == 1, key
+
+
+@pytest.mark.parametrize("raw", [None, [], "text", 3, {}, {"seeds": None}, {1: 2}])
+def test_what_is_no_configuration_at_all_is_refused(raw):
+    assert problems(raw)
+
+
+def test_a_key_that_is_a_date(raw):
+    """YAML reads 2024-01-01 as a date."""
+    assert problems(raw | yaml.safe_load("2024-01-01: x"))
+
+
+# --- strings, as snakemake's --config gives them
+
+
+def test_strings_of_numbers_are_taken_as_numbers(raw):
+    raw |= {"seeds": ["3", "1"], "threads": "2"}
+    raw["experiments"][0]["search"] |= {"epochs": "7", "lr": "0.05", "channels_last": "false"}
+    settings = load(raw).config
+    assert settings.seeds == [3, 1]
+    assert settings.threads == 2
+    assert settings.experiments[0].search.epochs == 7
+    assert settings.experiments[0].search.lr == 0.05
+    assert settings.experiments[0].search.channels_last is False
+
+
+# --- files that a configuration names
+
+
+def write_npz(path, side=16, **changes):
+    x, y = np.zeros((6, side, side, 3), np.uint8), np.arange(6) % 3
+    arrays = {"x_train": x, "y_train": y, "x_test": x, "y_test": y} | changes
+    np.savez(path, **{name: array for name, array in arrays.items() if array is not None})
+
+
+def use_own(raw, path, **keys):
+    raw["datasets"] = {"own": {"kind": "npz", "path": str(path), **keys}}
+    raw["experiments"] = [raw["experiments"][0] | {"dataset": "own"}]
+    raw["analysis"] = None
+
+
+def test_a_data_set_of_the_user(raw, tmp_path):
+    write_npz(tmp_path / "own.npz")
+    use_own(raw, tmp_path / "own.npz", padding=1)
+    dataset = load(raw).dataset("own")
+    assert (dataset.classes, dataset.image, dataset.padding, dataset.flip) == (3, (16, 16), 1, True)
+
+
+@pytest.mark.parametrize(
+    ("write", "message"),
+    [
+        (lambda path: None, "data set 'own': {path} does not exist"),
+        (lambda path: path.write_bytes(b"PK\x03\x04 damaged"), "{path}: not a usable npz data set: "),
+        (
+            lambda path: write_npz(path, y_test=None),
+            "{path}: not a usable npz data set: lacks y_test; it needs x_train, ",
+        ),
+        (
+            lambda path: write_npz(path, x_train=np.zeros((6, 16, 16), np.uint8)),
+            "{path}: not a usable npz data set: x_train is",
+        ),
+    ],
+)
+def test_a_data_set_that_cannot_be_used(raw, tmp_path, write, message):
+    path = tmp_path / "own.npz"
+    write(path)
+    use_own(raw, path)
+    (line,) = problems(raw)
+    assert line.startswith("experiments.0.dataset: " + message.format(path=path))
+
+
+def test_an_image_folder_without_a_size(raw, tmp_path):
+    use_own(raw, tmp_path, kind="folder")
+    assert problems(raw) == [f"experiments.0.dataset: {tmp_path}: an image folder needs the key image_size"]
+
+
+def on_cifar10(raw):
+    raw["experiments"] = [raw["experiments"][0] | {"dataset": "cifar10"}]
+    raw["analysis"] = None
+
+
+NEEDED = "cifar-10-batches-py/data_batch_1, which cifar10 needs"
+
+
+def test_a_data_root_that_is_no_folder(raw):
+    on_cifar10(raw)
+    assert problems(raw | {"data_root": "/no/such"}) == [
+        "data_root: '/no/such' is not an existing folder",
+        f"experiments.0.dataset: data folder '/no/such' has no {NEEDED}",
+    ]
+
+
+def test_a_data_root_with_a_name_too_long(raw):
+    assert problems(raw | {"data_root": "a" * 5000})[0].endswith("is not an existing folder")
+
+
+def test_a_data_root_without_the_data(raw, tmp_path):
+    on_cifar10(raw)
+    assert problems(raw | {"data_root": str(tmp_path)}) == [
+        f"experiments.0.dataset: data folder '{tmp_path}' has no {NEEDED}"
+    ]
+
+
+def test_the_data_folder_of_the_environment(raw, tmp_path, data_root, monkeypatch):
+    on_cifar10(raw)
+    monkeypatch.setenv("MIDAS_DATA", str(tmp_path))
+    assert problems(raw) == [f"experiments.0.dataset: data folder '{tmp_path}' has no {NEEDED}"]
+    assert load(raw | {"data_root": str(data_root)}).dataset("cifar10").path == str(data_root)
+
+
+def test_the_data_folder_of_the_environment_is_used(raw, data_root, monkeypatch):
+    on_cifar10(raw)
+    monkeypatch.setenv("MIDAS_DATA", str(data_root))
+    dataset = load(raw).dataset("cifar10")
+    assert (dataset.path, dataset.download) == (str(data_root), False)
+
+
+def test_without_a_data_folder_data_are_downloaded(raw):
+    on_cifar10(raw)
+    dataset = load(raw).dataset("cifar10")
+    assert (dataset.path, dataset.download) == ("data", True)
+
+
+def test_figures_are_redrawn_where_the_data_are_not(raw, tmp_path, monkeypatch):
+    """With all results at hand nothing is asked of the data."""
+    on_cifar10(raw)
+    monkeypatch.setenv("MIDAS_DATA", str(tmp_path))
+    for method in ("midas", "static"):
+        for seed in (0, 1):
+            for step in ("search", "retrain"):
+                assert problems(raw)
+                folder = Path(raw["results_dir"]) / f"test/nas_bench_201/cifar10/{method}/seed{seed}/{step}"
+                folder.mkdir(parents=True)
+                (folder / "metrics.json").touch()
+    load(raw)
+
+
+def write_table(path, columns=COLUMNS, opener=open):
+    with opener(path, "wt", newline="") as file:
+        rows = csv.DictWriter(file, columns)
+        rows.writeheader()
+        rows.writerow(dict.fromkeys(columns, 1))
+
+
+@pytest.mark.parametrize("opener", [open, gzip.open])
+def test_with_a_table_nothing_needs_to_be_retrained(raw, tmp_path, opener):
+    write_table(tmp_path / "table", [*COLUMNS, "another"], opener)
+    del raw["experiments"][0]["retrain"]
+    plan = load(raw | {"nas_bench_201_table": str(tmp_path / "table")})
+    assert plan.evaluation("nas_bench_201") == "lookup"
+    assert plan.evaluation("darts") == "retrain"
+    assert json.loads(plan.run("lookup", "nas_bench_201", "digits", "midas", 1))["table"] == str(tmp_path / "table")
+
+
+def test_a_table_without_a_column(raw, tmp_path):
+    write_table(tmp_path / "t.csv", [name for name in COLUMNS if name != "c100_test_acc_200"])
+    (line,) = problems(raw | {"nas_bench_201_table": str(tmp_path / "t.csv")})
+    missing = f"nas_bench_201_table: {tmp_path}/t.csv: column c100_test_acc_200 is missing; needed: index, arch, "
+    assert line.startswith(missing)
+
+
+def test_a_table_that_is_missing(raw):
+    (line,) = problems(raw | {"nas_bench_201_table": "/no/t.csv"})
+    assert line.startswith("nas_bench_201_table: /no/t.csv: not a readable table: ")
+
+
+def flip_bits(content):
+    return content[:30] + bytes(byte ^ 0xFF for byte in content[30:60]) + content[60:]
+
+
+@pytest.mark.parametrize("damage", [lambda content: content[:40], flip_bits], ids=["cut short", "flipped"])
+def test_a_damaged_table(raw, tmp_path, damage):
+    path = tmp_path / "t.csv.gz"
+    write_table(path, opener=gzip.open)
+    path.write_bytes(damage(path.read_bytes()))
+    (line,) = problems(raw | {"nas_bench_201_table": str(path)})
+    assert line.startswith(f"nas_bench_201_table: {path}: not a readable table: ")
+
+
+SPLITS = {
+    "damaged gzip": gzip.compress(b'{"train": [1], "valid": [2]}')[:-12],
+    "no JSON": b"train: [1]",
+    "no valid": b'{"train": [1]}',
+    "no lists": b'{"train": 1, "valid": 2}',
+    "no numbers": b'{"train": ["x"], "valid": [2]}',
+    "no mapping": b"[1, 2]",
+    "no text": b"\xff\xfe",
+}
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_a_damaged_split_file(raw, tmp_path, split):
+    (tmp_path / "split").write_bytes(SPLITS[split])
+    (line,) = problems(raw | {"cifar10_split": str(tmp_path / "split")})
+    text = f"cifar10_split: {tmp_path}/split: not a JSON file with the index lists train and valid: "
+    assert line.startswith(text)
+
+
+def test_the_split_is_for_cifar10_alone(raw, tmp_path, data_root):
+    (tmp_path / "split").write_text('{"train": [1], "valid": [2]}')
+    raw["experiments"][0]["dataset"] = "cifar10"
+    plan = load(raw | {"cifar10_split": str(tmp_path / "split"), "data_root": str(data_root)})
+    assert plan.dataset("cifar10").split == str(tmp_path / "split")
+    assert plan.dataset("digits").split is None
+
+
+# --- the plan
+
+
+def runs(plan, step):
+    cells = plan.cells(evaluated=step == "retrain")
+    return [json.loads(plan.run(step, c.experiment.space, c.experiment.dataset, c.method, c.seed)) for c in cells]
+
+
+def test_every_search_is_planned_once(raw):
+    plan = load(raw)
+    found = [(c.experiment.space, c.method, c.seed) for c in plan.cells()]
+    methods = {"nas_bench_201": ["midas", "static"], "darts": ["midas", "static", "no_patch"]}
+    assert found == [(space, method, seed) for space in methods for method in methods[space] for seed in (0, 1)]
+    assert [c.method for c in plan.cells("darts", evaluated=True)] == ["midas", "midas", "static", "static"]
+    folders = {plan.cell_folder(c) for c in plan.cells()}
+    assert len(folders) == len(found)
+    assert plan.root / "darts/digits/no_patch/seed1" in folders
+
+
+def test_a_run_is_complete_and_reads_back(raw):
+    plan = load(raw)
+    for cell, text in zip(plan.cells(), runs(plan, "search"), strict=True):
+        run = SearchRun.model_validate(text)
+        assert run.method == plan.config.methods[cell.method]
+        assert run.search == cell.experiment.search
+        assert (run.space, run.seed, run.dataset) == (cell.experiment.space, cell.seed, KNOWN["digits"])
+    folder = plan.folder("darts", "digits", "midas", 1)
+    names = ("darts", "digits", "midas", "1")
+    assert DecodeRun.model_validate_json(plan.run("decode", *names)).dump == str(folder / "search/arch.npz")
+    retrain = RetrainRun.model_validate_json(plan.run("retrain", *names))
+    assert retrain.genotype == str(folder / "decode/genotype.json")
+    assert (retrain.seed, retrain.retrain) == (1, plan.config.experiments[1].retrain)
+
+
+def test_a_search_run_has_nothing_that_does_not_change_its_numbers(raw):
+    """Other experiments, paths and figures leave a run as it is, hence don't repeat it."""
+    before = runs(load(raw), "search")[:4]
+    raw |= {"note": "another", "figures_dir": "elsewhere", "analysis": None}
+    raw["experiments"] = raw["experiments"][:1]
+    assert runs(load(raw), "search") == before
+
+
+def test_tables_and_figures_follow_from_the_experiments(raw):
+    plan = load(raw)
+    assert (plan.tables(), plan.figures()) == ([1, 2], [1, 2, 3, 4, 5, 6, 12])
+    raw |= {"analysis": None, "experiments": raw["experiments"][1:]}
+    plan = load(raw)
+    assert (plan.tables(), plan.figures()) == ([2], [6])
+
+
+def test_lookup_runs_name_their_files(raw, tmp_path):
+    write_table(tmp_path / "t.csv")
+    plan = load(raw | {"nas_bench_201_table": str(tmp_path / "t.csv")})
+    run = LookupRun.model_validate_json(plan.run("lookup", "nas_bench_201", "digits", "static", 0))
+    folder = plan.folder("nas_bench_201", "digits", "static", 0)
+    assert (run.genotype, run.history) == (str(folder / "decode/genotype.json"), str(folder / "search/history.csv"))
+
+
+# --- descriptions
+
+MODELS = [Config, Method, Search, Retrain, UserDataset, Experiment, Analysis]
+
+
+def test_every_key_is_described():
+    models = [value for value in vars(config).values() if isinstance(value, type) and issubclass(value, Strict)]
+    assert set(MODELS) == set(models) - {Strict}
+    for model in MODELS:
+        for name, field in model.model_fields.items():
+            assert len(field.description or "") > 5, f"{model.__name__}.{name}"
+
+
+def test_the_schema_describes_every_key():
+    schema = json.loads(config.schema())
+    described = {"Config": schema, **schema["$defs"]}
+    for model in MODELS:
+        properties = described[model.__name__]["properties"]
+        assert list(properties) == list(model.model_fields)
+        assert all("description" in key for key in properties.values())
+        assert described[model.__name__]["additionalProperties"] is False
+
+
+def test_the_table_has_a_row_for_every_key():
+    rows = [line for line in config.table().splitlines() if line.startswith("| `")]
+    assert len(rows) == sum(len(model.model_fields) for model in MODELS)
+    for model in MODELS:
+        for name, field in model.model_fields.items():
+            assert any(row.startswith(f"| `{name}` |") and row.endswith(f"| {field.description} |") for row in rows)
+
+
+# --- anything at all: a plan or a ConfigError
+
+WORDS = ["pairs", "static", "attention", "cifar10", "digits", "darts", "nas_bench_201", "auto", "..", "/", "", "null"]
+LEAVES = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-2, 40),
+    st.floats(),
+    st.sampled_from(WORDS),
+    st.text(max_size=8),
+    st.dates(),
+)
+KEYS = (
+    st.sampled_from(["weights", "search", "path", "kind", "midas"])
+    | st.text(max_size=5)
+    | st.integers(0, 3)
+    | st.dates()
+)
+VALUES = st.recursive(
+    LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3), max_leaves=5
+)
+
+
+def plan_or_lines(raw):
+    try:
+        return load(raw), []
+    except ConfigError as error:
+        return None, error.problems
+
+
+@st.composite
+def mutated(draw):
+    """The demo's configuration with one to three things in it replaced, taken away or added."""
+    raw = yaml.safe_load((ROOT / "config/config.yaml").read_text())
+    for _ in range(draw(st.integers(1, 3))):
+        node = raw
+        while True:
+            places = list(node) if isinstance(node, dict) else list(range(len(node)))
+            if not places:
+                break
+            place = draw(st.sampled_from(places))
+            if isinstance(node[place], dict | list) and draw(st.integers(0, 3)):
+                node = node[place]
+                continue
+            kind = draw(st.sampled_from(["replace", "replace", "remove", "add"]))
+            if kind == "remove":
+                del node[place]
+            elif kind == "replace":
+                node[place] = draw(VALUES)
+            elif isinstance(node, dict):
+                node[draw(KEYS)] = draw(VALUES)
+            else:
+                node.append(copy.deepcopy(node[place]))
+            break
+    return raw
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@given(mutated())
+def test_whatever_a_configuration_holds_it_ends_in_a_plan_or_in_lines(raw):
+    raw = {"results_dir": "nowhere", **raw} if isinstance(raw, dict) else raw
+    plan, lines = plan_or_lines(raw)
+    assert (plan is None) == bool(lines)
+    assert all("\n" not in line and line.strip() for line in lines)
+    if plan is not None:
+        assert len(runs(plan, "search")) == len(list(plan.cells()))
+
+
+# --- the command line of a step
+
+
+def step_process(*arguments):
+    command = [sys.executable, "-m", "midas.search", *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+
+
+def test_a_wrong_run_ends_in_lines_and_writes_nothing(tmp_path):
+    result = step_process('{"space": 1}', tmp_path / "out")
+    assert result.returncode == 2
+    lines = result.stderr.splitlines()
+    assert all(line.startswith("error: ") for line in lines)
+    assert "error: space: 1 is not allowed; input should be a valid string" in lines
+    assert "error: dataset: missing; field required" in lines
+    assert list(tmp_path.iterdir()) == []
+
+
+def step(monkeypatch, capsys, *arguments):
+    """Exit code and error lines of the search step in this process."""
+    monkeypatch.setattr(sys, "argv", ["search.py", *map(str, arguments)])
+    try:
+        main(SearchRun, search)
+    except SystemExit as end:
+        return end.code, capsys.readouterr().err
+    return 0, capsys.readouterr().err
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_a_gpu_that_is_not_there(search_run, tmp_path, monkeypatch, capsys):
+    run = search_run().model_copy(update={"device": "cuda"})
+    code, error = step(monkeypatch, capsys, run.model_dump_json(), tmp_path / "out")
+    assert code == 2
+    assert error == "error: device: 'cuda' is not allowed; this machine has no usable GPU, use auto or cpu\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "RUN: not JSON"),
+        ("not JSON", "RUN: not JSON"),
+        ("3", ""),
+        ("[]", ""),
+        ("null", ""),
+        ('{"provenance": {}}', ""),
+        (b"\xff\xfe", ""),
+    ],
+)
+def test_a_run_file_that_holds_no_run(tmp_path, monkeypatch, capsys, content, message):
+    (tmp_path / "run").write_bytes(content if isinstance(content, bytes) else content.encode())
+    code, error = step(monkeypatch, capsys, tmp_path / "run", tmp_path / "out")
+    assert code == 2
+    assert all(line.startswith("error: ") for line in error.splitlines())
+    assert message in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_run_file_that_is_missing(tmp_path, monkeypatch, capsys):
+    code, error = step(monkeypatch, capsys, tmp_path / "run", tmp_path / "out")
+    assert (code, error) == (2, f"error: RUN: {tmp_path}/run can't be read: No such file or directory\n")
+
+
+def test_without_arguments_the_usage_is_shown(monkeypatch, capsys):
+    code, _ = step(monkeypatch, capsys)
+    assert str(code).startswith("usage: python -m midas.search RUN FOLDER")
+
+
+def test_a_metrics_file_runs_the_same_again(searched, tmp_path, monkeypatch, capsys):
+    code, _ = step(monkeypatch, capsys, searched / "metrics.json", tmp_path / "again")
+    assert code == 0
+    for name in ("history.csv", "arch.npz"):
+        assert (tmp_path / "again" / name).read_bytes() == (searched / name).read_bytes()

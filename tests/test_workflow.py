@@ -1,0 +1,97 @@
+"""The real workflow from start to end on the smallest configuration, and what a user meets around it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parent.parent
+
+
+def snakemake(*arguments, **environment):
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return subprocess.run(
+        [sys.executable, "-m", "snakemake", "--cores", "2", "--nocolor", *map(str, arguments)],
+        cwd=ROOT,
+        env={**os.environ, "PATH": path, **environment},
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A finished run of config/test.yaml in a folder of its own; its arguments and outputs."""
+    folder = tmp_path_factory.mktemp("workflow")
+    places = [f"results_dir={folder}/results", f"figures_dir={folder}/figures"]
+    arguments = ["--configfile", "config/test.yaml", "--config", *places, "--"]
+    done = snakemake(*arguments, "all", "report")
+    assert done.returncode == 0, done.stderr[-4000:]
+    return arguments, folder / "results/test", folder / "figures/test"
+
+
+def test_every_table_figure_and_the_report_are_there(run):
+    _, results, figures = run
+    for number in (1, 2):
+        for form in ("csv", "md", "tex"):
+            assert (results / f"tables/table_{number}.{form}").stat().st_size > 0
+    assert sorted(path.name for path in figures.iterdir()) == sorted(
+        f"figure_{number:02d}.{form}" for number in (1, 2, 3, 4, 5, 6, 12) for form in ("pdf", "png")
+    )
+    assert "DARTS space" in (results / "report.html").read_text()
+
+
+def test_a_number_leads_back_to_its_run(run):
+    _, results, _ = run
+    metrics = json.loads((results / "nas_bench_201/digits/midas/seed0/retrain/metrics.json").read_text())
+    table = (results / "tables/table_1.csv").read_text()
+    assert repr(metrics["test_accuracy"]) in table
+    assert metrics["config"]["seed"] == 0
+    assert metrics["provenance"]["versions"]["torch"]
+    assert metrics["cost"]["wall_seconds"] > 0
+    assert (results / "nas_bench_201/digits/midas/seed0/retrain.log").stat().st_size > 0
+
+
+def test_nothing_is_to_be_done_afterwards(run):
+    arguments, *_ = run
+    assert "Nothing to be done" in snakemake("-n", *arguments, "all", "report").stderr
+
+
+def test_a_deleted_figure_alone_is_redrawn_and_equal(run):
+    arguments, _, figures = run
+    figure = figures / "figure_02.png"
+    before = figure.read_bytes()
+    figure.unlink()
+    again = snakemake(*arguments, "figures")
+    assert again.returncode == 0, again.stderr[-4000:]
+    assert "2 of 2 steps" in again.stderr
+    assert figure.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"sizes": "x"}, ["sizes: unknown key; allowed: size"]),
+        ({"seeds": ["one"]}, ["seeds.0: 'one' is not allowed", "integer"]),
+        (
+            {"methods": {"midas": {"patch_size": 5}, "static": {"weights": "static"}}},
+            ["methods.midas.patch_size: 5", "4, 8"],
+        ),
+        ({"data_root": "no/such/folder"}, ["data_root: 'no/such/folder' is not an existing folder"]),
+        ({"nas_bench_201_table": "README.md"}, ["README.md: column index", "is missing"]),
+    ],
+)
+def test_a_wrong_configuration_ends_in_one_clear_message_before_any_job(change, words, tmp_path):
+    raw = yaml.safe_load((ROOT / "config/test.yaml").read_text()) | change
+    raw |= {"results_dir": str(tmp_path / "results"), "figures_dir": str(tmp_path / "figures")}
+    (tmp_path / "wrong.yaml").write_text(yaml.safe_dump(raw))
+    done = snakemake("--configfile", tmp_path / "wrong.yaml")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    for word in words:
+        assert word in done.stderr
+    assert not (tmp_path / "results").exists()
