@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -587,6 +588,7 @@ def test_the_split_is_for_cifar10_alone(raw, tmp_path, data_root):
     plan = load(raw | {"cifar10_split": str(tmp_path / "split"), "data_root": str(data_root)})
     assert plan.dataset("cifar10").split == str(tmp_path / "split")
     assert plan.dataset("digits").split is None
+    assert plan.dataset("cifar100").split is None
 
 
 # --- the plan
@@ -810,6 +812,7 @@ def test_a_run_file_that_is_missing(tmp_path, monkeypatch, capsys):
 
 
 def test_without_arguments_the_usage_is_shown(monkeypatch, capsys):
+    monkeypatch.setattr(sys.modules["__main__"], "__spec__", SimpleNamespace(name="midas.search"))
     code, _ = step(monkeypatch, capsys)
     assert str(code).startswith("usage: python -m midas.search RUN FOLDER")
 

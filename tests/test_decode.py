@@ -102,6 +102,13 @@ def test_darts_without_pairs_keeps_the_two_edges_with_the_largest_weight():
     assert cell.cells == {"normal": TOP2, "reduce": TOP2}
 
 
+def test_an_edge_is_as_good_as_its_best_operation_not_as_their_sum():
+    p = darts_weights(STRONG)
+    p[7] = 0.5  # seven operations, each weaker than the best of edges 5 and 6
+    cell = decode_weights(np.stack([p, p]), None, ["normal", "reduce"], DARTS)
+    assert cell.cells["normal"] == TOP2
+
+
 def test_darts_with_pairs_takes_the_best_pair_even_where_single_weights_are_larger_elsewhere():
     p = np.stack([darts_weights(STRONG)] * 2)
     pi = np.stack([darts_pi([(0, 1), (2, 4), (7, 8), (10, 13)]), darts_pi([(0, 1), (3, 4), (5, 8), (9, 11)])])

@@ -146,7 +146,7 @@ def test_killed_by_the_system_and_started_again(searched, search_run, tmp_path):
     command = [sys.executable, "-m", "midas.search", str(searched / "metrics.json"), str(tmp_path / "search")]
     process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
     for line in process.stderr:
-        if "search epoch 2/3" in line:
+        if "search epoch 1/3" in line:
             process.send_signal(signal.SIGKILL)
             break
     assert process.wait(60) == -signal.SIGKILL
@@ -266,13 +266,18 @@ def test_the_architecture_learns_on_one_half_and_the_weights_on_the_other(search
     np.savez(tmp_path / "halves.npz", x_train=pixels, y_train=labels, x_test=pixels[:2], y_test=[0, 1])
     own = {"halves": UserDataset(kind="npz", path=str(tmp_path / "halves.npz"))}
     seen = {}
-    for name in ("architecture_step", "weight_step"):
 
-        def spied(self, x, y, averages, name=name, step=getattr(FirstOrder, name)):
+    def spy(name):
+        step = getattr(FirstOrder, name)
+
+        def spied(self, x, y, averages):
             seen.setdefault(name, set()).update(y.tolist())
             step(self, x, y, averages)
 
         monkeypatch.setattr(FirstOrder, name, spied)
+
+    spy("architecture_step")
+    spy("weight_step")
     search(search_run(dataset=resolve("halves", own, None, None), epochs=1), tmp_path / "search")
     assert seen == {"architecture_step": {1}, "weight_step": {0}}
     assert (np.load(tmp_path / "search/arch.npz")["labels"] == 1).all()
@@ -450,8 +455,11 @@ def test_a_static_dump_has_one_row(search_run, tmp_path):
     assert len(alpha) == 1
     np.testing.assert_allclose(dump["p"], alpha[0].softmax(-1).detach().expand(1, 3, 6, 5), atol=1e-6)
     assert dump["labels"].tolist() == [-1]
-    assert not (folder / "example.npz").exists()
     assert numbers(folder)["images"] == 100
+    example = np.load(folder / "example.npz")
+    assert example["patch_p"].shape == (1, 1, 12)
+    np.testing.assert_allclose(example["patch_p"][0, 0], dump["p"][0, 0, 3:, 1:].flatten(), atol=1e-6)
+    np.testing.assert_allclose(example["output"], np.tensordot(example["p"], example["maps"], 1), atol=1e-5)
 
 
 def spread(patch_p, shape):

@@ -58,7 +58,8 @@ def test_a_number_leads_back_to_its_run(run):
 
 def test_nothing_is_to_be_done_afterwards(run):
     arguments, *_ = run
-    assert "Nothing to be done" in snakemake("-n", *arguments, "all", "report").stderr
+    done = snakemake("-n", *arguments, "all", "report")
+    assert "Nothing to be done" in done.stdout + done.stderr
 
 
 def test_a_deleted_figure_alone_is_redrawn_and_equal(run):
@@ -68,7 +69,7 @@ def test_a_deleted_figure_alone_is_redrawn_and_equal(run):
     figure.unlink()
     again = snakemake(*arguments, "figures")
     assert again.returncode == 0, again.stderr[-4000:]
-    assert "2 of 2 steps" in again.stderr
+    assert "2 of 2 steps" in again.stdout + again.stderr
     assert figure.read_bytes() == before
 
 

@@ -1,0 +1,80 @@
+"""Checks and times the search on a GPU: ``python -m benchmarks.gpu_check [--device cpu --channels 4 --cells 3 --steps 2]``.
+
+For both spaces and both methods: logits and weights of one supernet on the device against the CPU (float64), then seconds
+of a bilevel step and peak memory in float32 and bfloat16 at the paper's size. Prints JSON; ends with code 1 if values differ.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import sys
+import time
+
+import torch
+
+from midas.config import Method, Search
+from midas.provenance import processor, versions
+from midas.search import Averages, FirstOrder
+from midas.spaces import SPACES, Space
+from midas.supernet import Supernet
+
+METHODS = {"midas": Method(), "static": Method(weights="static")}
+PAPER_CELLS = {"nas_bench_201": 5, "darts": 8}
+
+
+def difference(space: Space, method: Method, device: torch.device) -> float:
+    """Largest difference between device and CPU, in float64, of the logits and weights of a small supernet."""
+    torch.manual_seed(0)
+    network = Supernet(space, method, 4, space.min_cells, 10).double()
+    x, other = torch.randn(8, 3, 32, 32, dtype=torch.float64), copy.deepcopy(network).to(device)
+    logits = network(x) - other(x.to(device)).cpu()
+    weights = network.mixture()[0] - other.mixture()[0].cpu()
+    return max(logits.abs().max().item(), weights.abs().max().item())
+
+
+def step(space: Space, method: Method, settings: Search, device: torch.device, steps: int) -> dict[str, float]:
+    """Median seconds of a bilevel step and, on a GPU, peak memory in GB."""
+    network = Supernet(space, method, settings.channels, settings.cells, 10).to(device)
+    search = FirstOrder(network.to(memory_format=torch.channels_last), settings, device)
+    x, y = torch.randn(64, 3, 32, 32, device=device), torch.randint(10, (64,), device=device)
+    cuda, seconds = device.type == "cuda", []
+    if cuda:
+        torch.cuda.reset_peak_memory_stats()
+    for _ in range(steps + 1):
+        start = time.perf_counter()
+        search.architecture_step(x, y, Averages())
+        search.weight_step(x, y, Averages())
+        if cuda:
+            torch.cuda.synchronize()
+        seconds.append(time.perf_counter() - start)
+    found = {"seconds": sorted(seconds[1:])[steps // 2]}  # the first one chooses kernels
+    return found | ({"peak_gb": torch.cuda.max_memory_allocated() / 1e9} if cuda else {})
+
+
+def main() -> int:
+    """Run all checks; 1 if values differ."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--channels", type=int, default=16)
+    parser.add_argument("--cells", type=int, help="default: the paper's")
+    parser.add_argument("--steps", type=int, default=20)
+    options = parser.parse_args()
+    device = torch.device(options.device)
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
+    rows, worst = [], 0.0
+    for space in SPACES.values():
+        for label, method in METHODS.items():
+            worst = max(worst, difference(space, method, device))
+            for precision in ("float32", "bfloat16"):
+                cells = options.cells or PAPER_CELLS[space.name]
+                settings = Search(cells=cells, channels=options.channels, epochs=1, precision=precision)
+                timing = step(space, method, settings, device, options.steps)
+                rows.append({"space": space.name, "method": label, "precision": precision, **timing})
+    print(json.dumps({"device": name, "versions": versions(), "difference": worst, "rows": rows}, indent=1))
+    return int(not worst < 1e-8)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
