@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 import os
 import sys
@@ -9,6 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The keys "identity" and "state" of a checkpoint file: a SHA-256 of 32 bytes, and what torch wrote.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    content = path.read_bytes()
+    if hashlib.sha256(content[32:]).digest() != content[:32]:
+        raise ValueError(f"{path} is damaged: its checksum is wrong")
+    return torch.load(io.BytesIO(content[32:]), map_location="cpu", weights_only=True)
 
 
 class Checkpoint:
@@ -29,9 +43,13 @@ class Checkpoint:
     def save(self, state: dict[str, Any]) -> None:
         """Write a state (tensors, numbers, strings, lists and dictionaries of them), flushed to disk before it gets its name."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        buffer = io.BytesIO()
+        torch.save({"identity": self.identity, "state": state}, buffer)
         temporary = self.folder / "writing.pt"
         with temporary.open("wb") as file:
-            torch.save({"identity": self.identity, "state": state}, file)
+            # torch doesn't check what it reads: a flipped bit would be a silently different weight
+            file.write(hashlib.sha256(buffer.getbuffer()).digest())
+            file.write(buffer.getbuffer())
             file.flush()
             os.fsync(file.fileno())
         if self.newest.exists():
@@ -41,8 +59,8 @@ class Checkpoint:
     def load(self) -> dict[str, Any] | None:
         """The newest state that can be continued, None if there is none.
 
-        A damaged file is passed over with a warning. A checkpoint of another configuration or source is set aside with a
-        message that names the difference, and kept.
+        A damaged file is passed over with a warning, and renamed lest it push the good one out. A checkpoint of another
+        configuration or source is set aside with a message that names the difference, and kept.
         """
         for path in (self.newest, self.previous):
             content = self._read(path)
@@ -59,10 +77,10 @@ class Checkpoint:
         if not path.exists():
             return None
         try:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-            return {"identity": content["identity"], "state": content["state"]}
-        except Exception as error:  # whatever a damaged file provokes inside torch
-            _say(f"{path} is damaged and passed over ({type(error).__name__})")
+            return read(path)
+        except ValueError as error:
+            path.replace(path.with_suffix(".damaged"))
+            _say(f"{error}; it is passed over")
             return None
 
     def _set_aside(self, differences: list[str]) -> None:

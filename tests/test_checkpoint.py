@@ -1,9 +1,12 @@
+import hashlib
+import io
 import os
+import pickle
 
 import pytest
 import torch
 
-from midas.checkpoint import Checkpoint
+from midas.checkpoint import Checkpoint, read
 
 IDENTITY = {"config": {"seed": 0, "search": {"lr": 0.025, "arch_betas": (0.5, 0.999)}}, "source_digest": "abc"}
 
@@ -99,6 +102,21 @@ def test_saving_goes_on_after_damage(two):
     assert number_of(two.load()) == 3
 
 
+def test_a_damaged_file_does_not_push_the_good_one_out(two):
+    cut_short(two.newest)
+    assert number_of(two.load()) == 1
+    two.save(state(3))
+    cut_short(two.newest)
+    assert number_of(two.load()) == 1
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_reading_a_damaged_file_is_an_error(two, damage):
+    damage(two.newest)
+    with pytest.raises(ValueError, match=r"newest\.pt is damaged"):
+        read(two.newest)
+
+
 def test_another_identity_is_set_aside_and_kept(two, capsys):
     other = {"config": {"seed": 7, "search": {"lr": 0.025, "arch_betas": (0.5, 0.9)}}, "source_digest": "abc"}
     assert Checkpoint(two.folder, other).load() is None
@@ -142,15 +160,10 @@ def killed(*_, **__):
     raise KilledError
 
 
-def write_half(content, file):
-    file.write(b"PK half of a file")
-    raise KilledError
-
-
-@pytest.mark.parametrize(("owner", "name", "instead"), [(os, "replace", killed), (torch, "save", write_half)])
-def test_an_interrupted_write_leaves_the_old_one(two, monkeypatch, owner, name, instead):
+@pytest.mark.parametrize(("owner", "name"), [(torch, "save"), (os, "fsync"), (os, "replace")])
+def test_an_interrupted_write_leaves_the_old_one(two, monkeypatch, owner, name):
     with monkeypatch.context() as patch:
-        patch.setattr(owner, name, instead)
+        patch.setattr(owner, name, killed)
         with pytest.raises(KilledError):
             two.save(state(3))
     assert number_of(two.load()) == 2
@@ -179,7 +192,10 @@ def test_a_checkpoint_is_never_unpickled_freely(checkpoint, tmp_path):
         def __reduce__(self):
             return (os.mkdir, (str(tmp_path / "evil"),))
 
+    content = io.BytesIO()
+    torch.save({"identity": checkpoint.identity, "state": Evil()}, content)
     checkpoint.folder.mkdir()
-    torch.save({"identity": checkpoint.identity, "state": Evil()}, checkpoint.newest)
-    assert checkpoint.load() is None
+    checkpoint.newest.write_bytes(hashlib.sha256(content.getvalue()).digest() + content.getvalue())
+    with pytest.raises(pickle.UnpicklingError):
+        checkpoint.load()
     assert not (tmp_path / "evil").exists()
