@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import gzip
 import statistics
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,7 +39,7 @@ def _rows(path: Path) -> Iterator[csv.DictReader]:
         compressed = path.read_bytes()[:2] == b"\x1f\x8b"
         with (gzip.open if compressed else open)(path, "rt", newline="") as file:
             yield csv.DictReader(file)
-    except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error, csv.Error) as error:
         raise ValueError(f"{path}: not a readable table: {error}") from error
 
 

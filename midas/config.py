@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 Positive = Annotated[int, Field(ge=1)]
+Cells = Annotated[int, Field(ge=1, le=1000)]
 Rate = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Precision = Literal["float32", "bfloat16"]
@@ -31,7 +32,7 @@ Name = Annotated[str, AfterValidator(_plain_name)]
 class Strict(BaseModel):
     """A group of keys that refuses unknown ones and never changes."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Method(Strict):
@@ -76,7 +77,7 @@ class Search(Strict):
     """First-order bilevel search: weights on one half of the training images, architecture on the other, batch by batch."""
 
     channels: Positive = Field(16, description="initial channels of the supernet")
-    cells: Positive = Field(
+    cells: Cells = Field(
         description="cells of the supernet: in all (DARTS) or in each of the three stages (NAS-Bench-201)"
     )
     epochs: Positive = Field(description="epochs of the search")
@@ -97,7 +98,7 @@ class Retrain(Strict):
     """Training a found cell from scratch on all training images."""
 
     channels: Positive = Field(36, description="initial channels of the network")
-    cells: Positive = Field(20, description="cells: in all (DARTS) or in each of the three stages (NAS-Bench-201)")
+    cells: Cells = Field(20, description="cells: in all (DARTS) or in each of the three stages (NAS-Bench-201)")
     epochs: Positive = Field(600, description="epochs of training")
     batch_size: Annotated[int, Field(ge=2)] = Field(96, description="images in a batch")
     lr: Rate = Field(0.025, description="SGD learning rate at the start, annealed to 0 by a cosine")
@@ -202,8 +203,8 @@ class ConfigError(ValueError):
     """A configuration that can't be used; the message has one line for each error."""
 
     def __init__(self, problems: list[str]):
-        super().__init__("\n".join(problems))
-        self.problems = problems
+        self.problems = [" ".join(problem.splitlines()) for problem in problems]
+        super().__init__("\n".join(self.problems))
 
 
 def parse(raw: dict[str, Any], model: type[Strict] = Config) -> Any:

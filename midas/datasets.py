@@ -118,7 +118,10 @@ def read_split(path: Path) -> dict[str, list[int]]:
     try:
         raw = path.read_bytes()
         lists = json.loads(gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw)
-        return {name: [int(index) for index in lists[name]] for name in ("train", "valid")}
+        found = {name: lists[name] for name in ("train", "valid")}
+        if not all(type(index) is int for indices in found.values() for index in indices) or not all(found.values()):
+            raise ValueError("each list must hold indices of images")
+        return found
     except (OSError, EOFError, zlib.error, ValueError, TypeError, KeyError) as error:
         raise ValueError(f"{path}: not a JSON file with the index lists train and valid: {error}") from error
 
@@ -130,7 +133,7 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
         ValueError: the file is damaged, lacks an array, or an array has another shape or type than documented.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with zipfile.ZipFile(path), np.load(path, allow_pickle=False) as file:
             missing = [name for name in ARRAYS if name not in file]
             if missing:
                 raise ValueError(f"lacks {', '.join(missing)}; it needs {', '.join(ARRAYS)}")
@@ -143,7 +146,7 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
                 raise ValueError(f"y_{part} must hold a class number (0, 1, ...) for each image of x_{part}")
         if arrays["x_train"].shape[1:] != arrays["x_test"].shape[1:]:
             raise ValueError("the images of x_train and x_test differ in size")
-    except (OSError, EOFError, zipfile.BadZipFile, ValueError) as error:
+    except (OSError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError, ValueError) as error:
         raise ValueError(f"{path}: not a usable npz data set: {error}") from error
     return arrays
 
@@ -183,6 +186,8 @@ def _folder_facts(path: Path, image_size: int | None) -> tuple[int, tuple[int, i
         raise ValueError(
             f"{path}/train: needs a folder with images for each class; empty: {[k for k in train if not train[k]]}"
         )
+    if not any(test.values()):
+        raise ValueError(f"{folder_parts(path)[1]}: holds no images")
     if list(train) != list(test):
         raise ValueError(
             f"{path}: the classes of the training and the test images differ: {sorted(set(train) ^ set(test))}"

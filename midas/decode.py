@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -63,13 +64,17 @@ def decode_dump(dump: Path, space: Space, method: Method) -> Genotype:
         ValueError: the dump is missing or damaged, or of another space.
     """
     try:
-        with np.load(dump, allow_pickle=False) as file:
+        with zipfile.ZipFile(dump), np.load(dump, allow_pickle=False) as file:
             p, kinds, operations = file["p"], file["kinds"].tolist(), tuple(file["operations"].tolist())
             pi = file.get("pi")
-    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, KeyError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"{dump}: not a dump of a search: {error}") from error
     if operations != space.operations:
         raise ValueError(f"{dump}: its operations {operations} are not those of {space.name}")
+    edges = len(next(iter(space.cells.values())).edges)
+    expected = (len(kinds), edges, len(operations))
+    if set(kinds) != set(space.cells) or p.shape[1:] != expected or len(p) == 0 or not np.isfinite(p).all():
+        raise ValueError(f"{dump}: weights {p.shape} of cells {kinds} are not those of {space.name}")
     mean = None if pi is None else pi.mean(0, dtype=np.float64)
     return decode_weights(p.mean(0, dtype=np.float64), mean, kinds, space, method.decode_none)
 

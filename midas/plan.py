@@ -5,7 +5,8 @@ The workflow reads a `Plan`; each step gets one `...Run` as JSON and nothing els
 
 from __future__ import annotations
 
-import json
+import copy
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -227,7 +228,9 @@ def load(raw: dict[str, Any]) -> Plan:
 
 def _without_errors(raw: dict[str, Any]) -> Config | None:
     """The configuration less its wrong keys, so that the other checks can still speak; None if required keys are wrong."""
-    raw = json.loads(json.dumps(raw, default=str))
+    if not isinstance(raw, dict):
+        return None
+    raw = copy.deepcopy(raw)
     try:
         Config.model_validate(raw)
     except ValidationError as error:
@@ -254,7 +257,7 @@ def _problems(plan: Plan) -> Iterator[str]:
         yield f"seeds: {config.seeds} is not allowed; each seed once"
     for name in config.datasets.keys() & KNOWN.keys():
         yield f"datasets.{name}: the name is taken by an embedded or published data set; choose another"
-    if config.data_root is not None and not Path(config.data_root).is_dir():
+    if config.data_root is not None and not os.path.isdir(config.data_root):
         yield f"data_root: {config.data_root!r} is not an existing folder"
     yield from _table_problems(config.nas_bench_201_table)
     yield from _split_problems(config.cifar10_split)

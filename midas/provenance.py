@@ -47,14 +47,8 @@ def _collect(module: str, seen: dict[str, str]) -> None:
     tree = ast.parse(path.read_text())
     imports = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
     for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if (
-            isinstance(body, list)
-            and body
-            and isinstance(body[0], ast.Expr)
-            and isinstance(body[0].value, ast.Constant)
-        ):
-            body[0].value.value = ""  # a docstring
+        if isinstance(body := getattr(node, "body", None), list):  # less docstrings, also those of constants
+            node.body = [s for s in body if not (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant))]  # type: ignore[attr-defined]
     seen[module] = hashlib.sha256(ast.unparse(tree).encode()).hexdigest()
     for found in imports:
         if isinstance(found, ast.ImportFrom):

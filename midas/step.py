@@ -40,13 +40,13 @@ def _read(argument: str, model: type[Run]) -> Run:
         raw = json.loads(text)
     except json.JSONDecodeError as error:
         raise ConfigError([f"RUN: not JSON: {error}"]) from error
-    if "provenance" in raw:  # a metrics.json: run the same again
-        raw = raw["config"]
+    if isinstance(raw, dict) and "provenance" in raw:  # a metrics.json: run the same again
+        raw = raw.get("config")
     return parse(raw, model)
 
 
 def _read_file(path: Path) -> str:
     try:
         return path.read_text()
-    except OSError as error:
-        raise ConfigError([f"RUN: {path} can't be read: {error.strerror}"]) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError([f"RUN: {path} can't be read: {getattr(error, 'strerror', None) or error}"]) from error
