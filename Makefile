@@ -8,8 +8,7 @@ RUN := export PATH="$(CURDIR)/.venv/bin:$$PATH";
 .PHONY: demo test lint figures report clean
 
 demo: .venv/ready
-	$(RUN) snakemake --cores $(CORES) --configfile $(CONFIG)
-	$(RUN) snakemake --cores $(CORES) --configfile $(CONFIG) report
+	$(RUN) snakemake --cores $(CORES) --configfile $(CONFIG) -- all report
 
 test: .venv/ready
 	$(RUN) python -m pytest
@@ -27,7 +26,7 @@ figures: .venv/ready
 	    snakemake --cores $(CORES) --configfile $(CONFIG) --allowed-rules $$rules --forcerun $$rules -- tables figures
 
 report: .venv/ready
-	$(RUN) snakemake --cores $(CORES) --configfile $(CONFIG) report
+	$(RUN) snakemake --cores $(CORES) --configfile $(CONFIG) -- report
 
 # uv installs in seconds what takes pip minutes; without it, `pip install -r requirements.lock` does the same.
 # Compiled bytecode halves the start of every job.

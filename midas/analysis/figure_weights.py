@@ -44,7 +44,8 @@ def mean_weights(plan: Plan) -> Figure:
         _draw_shares(ax, part, operations)
         panel_label(ax, "abcdefghijklmnopqrstuvwxyz"[row * shape[1] + column], chosen.compare[column])
         if column == 0:
-            ax.set_ylabel(f"cell {row} ({part['kind'].iloc[0]})")
+            kind = part["kind"].iloc[0]
+            ax.set_ylabel(f"cell {row}" + (f" ({kind})" if table["kind"].nunique() > 1 else ""))
     for ax in axes[-1]:
         ax.set_xlabel("share of an edge's weight\n(dashed: uniform)")
     return figure
