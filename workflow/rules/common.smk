@@ -1,10 +1,10 @@
 # What all rules share: the plan, and where a run's files are.
-from midas import plan
+from midas.check import load
 from midas.config import ConfigError
 from midas.provenance import digest
 
 try:
-    PLAN = plan.load(config)
+    PLAN = load(config)
 except ConfigError as error:
     raise WorkflowError("the configuration can't be used:\n  " + "\n  ".join(error.problems)) from None
 
