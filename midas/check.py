@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -71,8 +71,8 @@ def _problems(plan: Plan) -> Iterator[str]:
         yield f"datasets.{name}: the name is taken by an embedded or published data set; choose another"
     if config.data_root is not None and not os.path.isdir(config.data_root):
         yield f"data_root: {config.data_root!r} is not an existing folder"
-    yield from _table_problems(config.nas_bench_201_table)
-    yield from _split_problems(config.cifar10_split)
+    yield from _file_problems("nas_bench_201_table", config.nas_bench_201_table, read_header)
+    yield from _file_problems("cifar10_split", config.cifar10_split, read_split)
     names = [(e.space, e.dataset) for e in config.experiments]
     for index, experiment in enumerate(config.experiments):
         key = f"experiments.{index}"
@@ -161,20 +161,12 @@ def _analysis_problems(plan: Plan, analysis: Analysis) -> Iterator[str]:
             yield f"analysis: method {name!r} is no attention method of that experiment; allowed: {', '.join(allowed)}"
 
 
-def _table_problems(table: str | None) -> Iterator[str]:
-    if table is not None:
+def _file_problems(key: str, path: str | None, read: Callable[[Path], object]) -> Iterator[str]:
+    if path is not None:
         try:
-            read_header(Path(table))
+            read(Path(path))
         except ValueError as error:
-            yield f"nas_bench_201_table: {error}"
-
-
-def _split_problems(split: str | None) -> Iterator[str]:
-    if split is not None:
-        try:
-            read_split(Path(split))
-        except ValueError as error:
-            yield f"cifar10_split: {error}"
+            yield f"{key}: {error}"
 
 
 def _done(plan: Plan, cell: Cell) -> bool:

@@ -7,7 +7,6 @@ whole table) and `history.csv` (the accuracies of each epoch's cell). Nothing he
 from __future__ import annotations
 
 import csv
-import io
 import time
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from typing import Any
 from midas.benchmark import ACCURACIES, Benchmark
 from midas.genotype import Genotype, load, parse
 from midas.plan import LookupRun
-from midas.provenance import write_metrics, write_text
+from midas.provenance import write_metrics, write_table
 from midas.step import main
 
 
@@ -29,7 +28,9 @@ def lookup(run: LookupRun, folder: Path) -> None:
     benchmark = Benchmark(Path(run.table))
     genotype = load(Path(run.genotype))
     row = benchmark[genotype]
-    write_text(folder / "history.csv", _history(read_history(Path(run.history)), benchmark))
+    cells = read_history(Path(run.history))
+    rows = [{"epoch": e, "arch": str(c), **{name: benchmark[c][name] for name in ACCURACIES}} for e, c in cells]
+    write_table(folder / "history.csv", rows)
     numbers: dict[str, Any] = {
         "cell": {"arch": str(genotype), **row, "index": int(row["index"])},
         "benchmark": benchmark.summary(),
@@ -52,16 +53,6 @@ def read_history(path: Path) -> list[tuple[int, Genotype]]:
     except (OSError, KeyError, TypeError, AttributeError, ValueError, csv.Error) as error:
         raise ValueError(f"{path}: not the history of a search (columns epoch and genotype): {error}") from error
     return cells
-
-
-def _history(cells: list[tuple[int, Genotype]], benchmark: Benchmark) -> str:
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(["epoch", "arch", *ACCURACIES])
-    for epoch, cell in cells:
-        row = benchmark[cell]
-        table.writerow([epoch, cell, *(row[name] for name in ACCURACIES)])
-    return text.getvalue()
 
 
 if __name__ == "__main__":
