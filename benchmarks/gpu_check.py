@@ -14,9 +14,9 @@ import time
 
 import torch
 
-from midas.config import Method, Search
 from midas.provenance import processor, versions
 from midas.search import Averages, FirstOrder
+from midas.settings import Method, Search
 from midas.spaces import SPACES, Space
 from midas.supernet import Supernet
 

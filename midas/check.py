@@ -11,10 +11,15 @@ from typing import Any
 from pydantic import ValidationError
 
 from midas.benchmark import read_header
-from midas.config import Analysis, Config, ConfigError, Experiment, Method, parse
-from midas.datasets import KNOWN, Dataset, read_split
+from midas.config import Analysis, Config, ConfigError, Experiment, parse
+from midas.datasets import IMAGE_FOLDERS, KNOWN, Dataset, class_names, read_split
 from midas.plan import Cell, Plan
+from midas.settings import Cost, Method, Transfer
 from midas.spaces import SPACES, Space
+
+IMAGENET_SIDE = 224
+TRANSFER_SHRINK = 32
+"""The network for large images halves them five times."""
 
 
 def load(raw: dict[str, Any]) -> Plan:
@@ -84,19 +89,16 @@ def _problems(plan: Plan) -> Iterator[str]:
 
 
 def _experiment_problems(plan: Plan, experiment: Experiment, key: str) -> Iterator[str]:
-    methods = experiment.methods + experiment.search_only
-    for method in sorted(set(methods) - plan.config.methods.keys()):
-        yield f"{key}.methods: method {method!r} does not exist; allowed: {', '.join(plan.config.methods)}"
-    for method in sorted({m for m in methods if methods.count(m) > 1}):
-        yield f"{key}.methods: method {method!r} is named twice in methods and search_only; each once"
+    yield from _name_problems(plan, experiment, key)
     space = SPACES.get(experiment.space)
     if space is None:
         yield f"{key}.space: {experiment.space!r} does not exist; allowed: {', '.join(SPACES)}"
         return
-    evaluation = plan.evaluation(space.name)
-    if evaluation == "retrain" and experiment.retrain is None:
+    if plan.evaluation(space.name) == "retrain" and experiment.retrain is None:
         yield f"{key}.retrain: missing; cells of {space.name} on {experiment.dataset} must be trained (no table is named)"
     yield from _cells_problems(space, experiment, key)
+    if experiment.transfer:
+        yield from _transfer_problems(plan, space, experiment, experiment.transfer, f"{key}.transfer")
     if all(_done(plan, cell) for cell in plan.cells() if cell.experiment == experiment):
         return  # tables and figures alone can be redrawn where the data are not
     try:
@@ -104,7 +106,10 @@ def _experiment_problems(plan: Plan, experiment: Experiment, key: str) -> Iterat
     except ValueError as error:
         yield f"{key}.dataset: {error}"
         return
-    for method in methods:
+    if dataset.kind in ("imagenet", "digit_photos"):
+        yield f"{key}.dataset: {experiment.dataset!r} is not allowed; its images are read one by one, for a transfer alone"
+        return
+    for method in dict.fromkeys(experiment.methods + experiment.ablation):
         if method in plan.config.methods:
             yield from _method_problems(
                 space, experiment, dataset, plan.config.methods[method], f"methods.{method}", key
@@ -115,6 +120,79 @@ def _experiment_problems(plan: Plan, experiment: Experiment, key: str) -> Iterat
             f"{key}.retrain.auxiliary: {retrain.auxiliary} is not allowed on {dataset.image[0]}x{dataset.image[1]} images; "
             "the auxiliary head is defined for 32x32, set 0"
         )
+    if experiment.cost:
+        yield from _cost_problems(plan, space, experiment, dataset, experiment.cost, f"{key}.cost")
+
+
+def _name_problems(plan: Plan, experiment: Experiment, key: str) -> Iterator[str]:
+    """Methods that don't exist, or are named twice in one list."""
+    lists = {"methods": experiment.methods, "ablation": experiment.ablation}
+    if experiment.transfer:
+        lists["transfer.methods"] = experiment.transfer.methods
+    if experiment.cost:
+        lists["cost.methods"] = experiment.cost.methods
+        lists["cost.baseline"] = [experiment.cost.baseline]
+    for name, methods in lists.items():
+        for method in sorted(set(methods) - plan.config.methods.keys()):
+            yield f"{key}.{name}: method {method!r} does not exist; allowed: {', '.join(plan.config.methods)}"
+        for method in sorted({m for m in methods if methods.count(m) > 1}):
+            yield f"{key}.{name}: method {method!r} is named twice; each once"
+
+
+def _transfer_problems(plan: Plan, space: Space, experiment: Experiment, transfer: Transfer, key: str) -> Iterator[str]:
+    if space.family != "darts":
+        yield f"{key}: not allowed in {space.name}, whose cells have no ImageNet network; allowed: the DARTS spaces"
+    for method in transfer.methods:
+        if method in plan.config.methods and method not in experiment.methods:
+            yield f"{key}.methods: {method!r} is no evaluated method of that experiment; allowed: {', '.join(experiment.methods)}"
+    for seed in sorted(set(transfer.seeds or []) - set(plan.config.seeds)):
+        yield f"{key}.seeds: {seed} is not allowed; allowed: {', '.join(map(str, plan.config.seeds))}"
+    if transfer.cells < space.min_cells:
+        yield f"{key}.cells: {transfer.cells} is not allowed; {space.name} needs at least {space.min_cells}"
+    if transfer.auxiliary > 0 and transfer.image_size != IMAGENET_SIDE:
+        yield (
+            f"{key}.auxiliary: {transfer.auxiliary} is not allowed at image_size {transfer.image_size}; the auxiliary head "
+            f"is defined for {IMAGENET_SIDE}, set 0"
+        )
+    if transfer.image_size % TRANSFER_SHRINK:
+        yield f"{key}.image_size: {transfer.image_size} is not allowed; a multiple of {TRANSFER_SHRINK}"
+    if transfer.batch_size % transfer.gpus:
+        yield f"{key}.batch_size: {transfer.batch_size} is not allowed; a multiple of gpus ({transfer.gpus})"
+    if transfer.warmup_epochs >= transfer.epochs:
+        yield f"{key}.warmup_epochs: {transfer.warmup_epochs} is not allowed; fewer than epochs ({transfer.epochs})"
+    try:
+        dataset = plan.dataset(transfer.dataset)
+    except ValueError as error:
+        yield f"{key}.dataset: {error}"
+        return
+    if dataset.kind not in IMAGE_FOLDERS:
+        yield f"{key}.dataset: {transfer.dataset!r} is not allowed; allowed: digit_photos, imagenet, or a data set of kind folder"
+
+
+def _cost_problems(
+    plan: Plan, space: Space, experiment: Experiment, dataset: Dataset, cost: Cost, key: str
+) -> Iterator[str]:
+    known = plan.config.methods
+    names = [name for name in dict.fromkeys([cost.baseline, *cost.methods]) if name in known]
+    for name in names:
+        if known[name].weights == "random":
+            yield f"{key}.methods: {name!r} is not allowed; a random cell is not searched"
+        elif name not in experiment.methods + experiment.ablation:
+            yield from _method_problems(space, experiment, dataset, known[name], f"methods.{name}", key)
+    if cost.baseline in cost.methods:
+        yield f"{key}.methods: {cost.baseline!r} is the baseline; name the others alone"
+    first = known.get(cost.methods[0])
+    if first is None or first.weights == "random":
+        return
+    for side in cost.resolutions:
+        for problem in _map_problems(space, experiment, (side, side), first):
+            yield f"{key}.resolutions: {side} is not allowed; {problem}"
+    if cost.patch_sizes and first.weights != "attention":
+        yield f"{key}.patch_sizes: not allowed; the first method, {cost.methods[0]!r}, has no patches"
+        return
+    for size in cost.patch_sizes:
+        for problem in _map_problems(space, experiment, dataset.image, first.model_copy(update={"patch_size": size})):
+            yield f"{key}.patch_sizes: {problem}"
 
 
 def _cells_problems(space: Space, experiment: Experiment, key: str) -> Iterator[str]:
@@ -126,22 +204,36 @@ def _cells_problems(space: Space, experiment: Experiment, key: str) -> Iterator[
 def _method_problems(
     space: Space, experiment: Experiment, dataset: Dataset, method: Method, method_key: str, key: str
 ) -> Iterator[str]:
-    layers = space.skeleton(experiment.search.cells)
-    shrink = max(layer.shrink for layer in layers)
+    if method.weights == "random":
+        return
+    shrink = max(layer.shrink for layer in space.skeleton(experiment.search.cells))
     if any(side % shrink for side in dataset.image):
         yield f"{key}.dataset: images of {dataset.image[0]}x{dataset.image[1]} can't be halved to 1/{shrink}"
         return
     if method.distribution == "pairs" and space.kept_edges != 2:
         yield f"{method_key}.distribution: 'pairs' is not allowed in {space.name}, which keeps all edges; allowed: edge, node"
-    if method.weights == "static" or method.patch_size is None:
+    for problem in _map_problems(space, experiment, dataset.image, method, f" on {dataset.name}"):
+        yield f"{method_key}.patch_size: {problem}"
+
+
+def _map_problems(
+    space: Space, experiment: Experiment, image: tuple[int, int], method: Method, where: str = ""
+) -> Iterator[str]:
+    """Whether the maps of a supernet can be cut into a method's patches."""
+    layers = space.skeleton(experiment.search.cells)
+    shrink = max(layer.shrink for layer in layers)
+    if any(side % shrink for side in image):
+        yield f"images of {image[0]}x{image[1]} can't be halved to 1/{shrink}"
         return
-    sides = sorted({side // layer.shrink for layer in layers for side in dataset.image}, reverse=True)
+    if method.weights != "attention" or method.patch_size is None:
+        return
+    sides = sorted({side // layer.shrink for layer in layers for side in image}, reverse=True)
     wrong = [side for side in sides if side > method.patch_size and side % method.patch_size]
     if wrong:
         allowed = [ps for ps in range(1, sides[0] + 1) if all(side <= ps or side % ps == 0 for side in sides)]
         yield (
-            f"{method_key}.patch_size: {method.patch_size} does not divide the {wrong[0]} pixels of a map of "
-            f"{space.name} on {dataset.name}; allowed: {', '.join(map(str, allowed))} or null"
+            f"{method.patch_size} does not divide the {wrong[0]} pixels of a map of {space.name}{where}; "
+            f"allowed: {', '.join(map(str, allowed))} or null"
         )
 
 
@@ -154,11 +246,28 @@ def _analysis_problems(plan: Plan, analysis: Analysis) -> Iterator[str]:
         yield f"analysis: {analysis.space} on {analysis.dataset} is no experiment; allowed: {known_ones}"
         return
     known = plan.config.methods
-    searched = experiment.methods + experiment.search_only
+    searched = dict.fromkeys(experiment.methods + experiment.ablation)
     allowed = [name for name in searched if name in known and known[name].weights == "attention"]
     for name in dict.fromkeys([analysis.method, *analysis.compare]):
         if name not in allowed:
             yield f"analysis: method {name!r} is no attention method of that experiment; allowed: {', '.join(allowed)}"
+    yield from _group_problems(plan, analysis)
+
+
+def _group_problems(plan: Plan, analysis: Analysis) -> Iterator[str]:
+    """Groups must be at least two, of different classes of the data set, two or more in each."""
+    try:
+        classes = class_names(plan.dataset(analysis.dataset))
+    except (ValueError, AssertionError):
+        return  # said elsewhere
+    grouped = [name for members in analysis.groups.values() for name in members]
+    for name in dict.fromkeys(grouped):
+        if name not in classes:
+            yield f"analysis.groups: class {name!r} does not exist; allowed: {', '.join(classes)}"
+        if grouped.count(name) > 1:
+            yield f"analysis.groups: class {name!r} is named twice; each once"
+    if analysis.groups and (len(analysis.groups) < 2 or min(map(len, analysis.groups.values())) < 2):
+        yield "analysis.groups: at least two groups of at least two classes are needed"
 
 
 def _file_problems(key: str, path: str | None, read: Callable[[Path], object]) -> Iterator[str]:
@@ -171,7 +280,8 @@ def _file_problems(key: str, path: str | None, read: Callable[[Path], object]) -
 
 def _done(plan: Plan, cell: Cell) -> bool:
     """Whether everything that needs a cell's data exists."""
-    steps = ["search"]
+    method = plan.config.methods.get(cell.method)
+    steps = [] if method and method.weights == "random" else ["search"]
     if cell.method in cell.experiment.methods and plan.evaluation(cell.experiment.space) == "retrain":
         steps.append("retrain")
     return all((plan.cell_folder(cell) / step / "metrics.json").exists() for step in steps)

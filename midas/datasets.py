@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-from midas.config import Strict, UserDataset
+from midas.settings import Strict, UserDataset
 
 DOWNLOADS = Path("data")
 """Where data sets are downloaded to when the user names no folder."""
@@ -37,7 +37,7 @@ class Dataset(Strict):
     """
 
     name: str
-    kind: Literal["digits", "digit_pairs", "cifar10", "cifar100", "svhn", "npz", "folder"]
+    kind: Literal["digits", "digit_pairs", "digit_photos", "cifar10", "cifar100", "svhn", "imagenet", "npz", "folder"]
     path: str | None = None
     download: bool = False
     classes: int
@@ -54,13 +54,23 @@ KNOWN = {
     "cifar10": Dataset(name="cifar10", kind="cifar10", classes=10, image=(32, 32), flip=True, padding=4),
     "cifar100": Dataset(name="cifar100", kind="cifar100", classes=100, image=(32, 32), flip=True, padding=4),
     "svhn": Dataset(name="svhn", kind="svhn", classes=10, image=(32, 32), flip=False, padding=4),
+    # folders of images for transfer: read as they are needed, resized as the transfer says
+    "digit_photos": Dataset(
+        name="digit_photos", kind="digit_photos", classes=10, image=(64, 64), flip=False, padding=0
+    ),
+    "imagenet": Dataset(name="imagenet", kind="imagenet", classes=1000, image=(224, 224), flip=True, padding=0),
 }
 
-TORCHVISION_FILES = {
+IMAGE_FOLDERS = ("digit_photos", "imagenet", "folder")
+"""Kinds that a transfer can train on."""
+
+FILES = {
     "cifar10": ("cifar-10-batches-py/data_batch_1",),
     "cifar100": ("cifar-100-python/train",),
     "svhn": ("train_32x32.mat", "test_32x32.mat"),
+    "imagenet": ("imagenet/train", "imagenet/val"),
 }
+"""What a data folder must hold; all but ImageNet can be downloaded by torchvision."""
 
 
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -88,13 +98,15 @@ def resolve(name: str, own: dict[str, UserDataset], data_root: str | None, cifar
     if name not in KNOWN:
         raise ValueError(f"data set {name!r} does not exist; allowed: {', '.join([*KNOWN, *own])}")
     known = KNOWN[name]
-    if known.kind not in TORCHVISION_FILES:
+    if known.kind not in FILES:
         return known
     root = data_root or os.environ.get("MIDAS_DATA")
     if root is not None:
-        for file in TORCHVISION_FILES[known.kind]:
+        for file in FILES[known.kind]:
             if not (Path(root) / file).exists():
                 raise ValueError(f"data folder {root!r} has no {file}, which {name} needs")
+    if name == "imagenet":
+        return known.model_copy(update={"path": str(Path(root or DOWNLOADS) / "imagenet")})
     split = cifar10_split if name == "cifar10" else None
     return known.model_copy(update={"path": root or str(DOWNLOADS), "download": root is None, "split": split})
 

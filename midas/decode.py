@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from midas.config import Method
 from midas.genotype import Genotype, Node
 from midas.plan import DecodeRun
+from midas.settings import Method
 from midas.spaces import CellSpec, Space, get_space
 from midas.step import main
 
@@ -79,9 +79,35 @@ def decode_dump(dump: Path, space: Space, method: Method) -> Genotype:
     return decode_weights(p.mean(0, dtype=np.float64), mean, kinds, space, method.decode_none)
 
 
+def random_genotype(space: Space, seed: int, decode_none: bool | None = None) -> Genotype:
+    """A cell drawn uniformly among those that the space can decode: for each node edges, then an operation for each.
+
+    Args:
+        space: the space.
+        seed: of the draw.
+        decode_none: whether "none" may be drawn; None: as the space says.
+    """
+    draw = np.random.default_rng(seed)
+    allow_none = space.decodes_none if decode_none is None else decode_none
+
+    def node(spec: CellSpec, target: int) -> Node:
+        edges = spec.incoming(target)
+        if space.kept_edges is not None:
+            edges = tuple(sorted(draw.choice(edges, space.kept_edges, replace=False).tolist()))
+        offered = [[o for o in spec.candidates[edge] if allow_none or o != "none"] for edge in edges]
+        return tuple((str(draw.choice(o)), spec.edges[edge][0]) for o, edge in zip(offered, edges, strict=True))
+
+    cells = {kind: tuple(node(spec, target) for target in spec.nodes) for kind, spec in space.cells.items()}
+    return Genotype(space.family, cells)
+
+
 def decode(run: DecodeRun, folder: Path) -> None:
-    """Write genotype.json of a dump."""
-    genotype = decode_dump(Path(run.dump), get_space(run.space), run.method)
+    """Write genotype.json of a dump, or of a random cell where there is none."""
+    space = get_space(run.space)
+    if run.dump is None:
+        genotype = random_genotype(space, run.seed, run.method.decode_none)
+    else:
+        genotype = decode_dump(Path(run.dump), space, run.method)
     folder.mkdir(parents=True, exist_ok=True)
     genotype.save(folder / "genotype.json")
     print(genotype)

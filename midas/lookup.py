@@ -1,7 +1,7 @@
 """Look a found NAS-Bench-201 cell, and the cells decoded on the way to it, up in the benchmark's table.
 
 ``python -m midas.lookup RUN FOLDER`` writes `metrics.json` (the found cell's row; best, mean and deviation of the
-whole table) and `history.csv` (the accuracies of each epoch's cell). Nothing here needs torch.
+whole table) and `history.csv` (the accuracies of each epoch's cell; epoch 0: a random one). Nothing here needs torch.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def lookup(run: LookupRun, folder: Path) -> None:
     benchmark = Benchmark(Path(run.table))
     genotype = load(Path(run.genotype))
     row = benchmark[genotype]
-    cells = read_history(Path(run.history))
+    cells = [(0, genotype)] if run.history is None else read_history(Path(run.history))
     rows = [{"epoch": e, "arch": str(c), **{name: benchmark[c][name] for name in ACCURACIES}} for e, c in cells]
     write_table(folder / "history.csv", rows)
     numbers: dict[str, Any] = {

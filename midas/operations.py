@@ -1,7 +1,7 @@
 """Candidate operations as plain modules: what the edges of a found cell are made of.
 
-Definitions: quark0/darts (cnn/operations.py) for the DARTS space, D-X-Y/AutoDL-Projects (cell_operations.py) for
-NAS-Bench-201. An operation maps [B, C, H, W] to [B, C, H / stride, W / stride].
+Definitions: quark0/darts (cnn/operations.py) for the DARTS space, automl/RobustDARTS for noise,
+D-X-Y/AutoDL-Projects (cell_operations.py) for NAS-Bench-201. An operation maps [B, C, H, W] to [B, C, H / stride, W / stride].
 """
 
 from __future__ import annotations
@@ -65,12 +65,25 @@ class Zero(nn.Module):
         return torch.zeros_like(x[:, :, :: self.stride, :: self.stride])
 
 
+class Noise(nn.Module):
+    """The operation "noise" of RobustDARTS S4: standard normal noise that doesn't depend on its input's values."""
+
+    def __init__(self, stride: int):
+        super().__init__()
+        self.stride = stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Noise [B, C, H / stride, W / stride], drawn anew at each call, in evaluation too."""
+        return torch.randn_like(x[:, :, :: self.stride, :: self.stride])
+
+
 def _skip(channels: int, stride: int, norm: Norm) -> nn.Module:
     return nn.Identity() if stride == 1 else FactorizedReduce(channels, channels, norm)
 
 
 OPERATIONS: dict[str, Callable[[int, int, Norm], nn.Module]] = {
     "none": lambda channels, stride, norm: Zero(stride),
+    "noise": lambda channels, stride, norm: Noise(stride),
     "skip_connect": _skip,
     "max_pool_3x3": lambda channels, stride, norm: nn.MaxPool2d(3, stride, 1),
     "avg_pool_3x3": lambda channels, stride, norm: nn.AvgPool2d(3, stride, 1, count_include_pad=False),

@@ -9,18 +9,24 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from midas.config import Config, Experiment, Method, Retrain, Search, Strict
+from midas.config import Config, Experiment
 from midas.datasets import Dataset, resolve
+from midas.settings import Cost, Method, Retrain, Search, Strict, Transfer
 
 Device = Literal["auto", "cpu", "cuda"]
 
+ROBUST_DARTS = ("s1", "s2", "s3", "s4")
+CELL_FIGURES = {6: ("darts", 0), 7: ("darts", 1), **{8 + i: (space, 0) for i, space in enumerate(ROBUST_DARTS)}}
+"""Figure -> space and place among that space's data sets of the cell that it shows."""
+
 
 class DataRun(Strict):
-    """Make a data set ready."""
+    """Make a data set ready; one that is transferred to alone is counted, not read."""
 
     dataset: Dataset
+    in_memory: bool = True
 
 
 class SearchRun(Strict):
@@ -36,11 +42,12 @@ class SearchRun(Strict):
 
 
 class DecodeRun(Strict):
-    """Turn the dump of a search into a cell."""
+    """Turn the dump of a search into a cell; without a dump (method random) draw one by the seed."""
 
     space: str
     method: Method
-    dump: str
+    seed: int
+    dump: str | None
 
 
 class RetrainRun(Strict):
@@ -55,11 +62,35 @@ class RetrainRun(Strict):
 
 
 class LookupRun(Strict):
-    """Look a found cell, and the cells decoded on the way, up in the benchmark's table."""
+    """Look a found cell, and the cells decoded on the way, up in the benchmark's table; a random cell has no history."""
 
     genotype: str
-    history: str
+    history: str | None
     table: str
+
+
+class TransferRun(Strict):
+    """Train a found cell on large images."""
+
+    genotype: str
+    dataset: Dataset
+    seed: int
+    device: Device
+    threads: int
+    transfer: Transfer
+
+
+class CostRun(Strict):
+    """Measure what a search costs, method by method."""
+
+    space: str
+    dataset: Dataset
+    methods: dict[str, Method]
+    seed: int
+    device: Device
+    threads: int
+    search: Search
+    cost: Cost
 
 
 class PresentRun(Strict):
@@ -97,13 +128,34 @@ class Plan:
         """Folder of one search."""
         return self.folder(cell.experiment.space, cell.experiment.dataset, cell.method, cell.seed)
 
-    def cells(self, space: str | None = None, evaluated: bool = False) -> Iterator[Cell]:
-        """All searches, of one space if it is named, those evaluated only if asked for."""
+    def cells(self, space: str | None = None, evaluated: bool = False, searched: bool = False) -> Iterator[Cell]:
+        """All cells, found or random: of one space if it is named, those evaluated only, those searched only if asked for."""
         for experiment in self.config.experiments:
             if space in (None, experiment.space):
-                for method in experiment.methods + ([] if evaluated else experiment.search_only):
-                    for seed in self.config.seeds:
+                for method in self.evaluated(experiment) if evaluated else _all_methods(experiment):
+                    if not (searched and self.is_random(method)):
+                        for seed in self.config.seeds:
+                            yield Cell(experiment, method, seed)
+
+    def is_random(self, method: str) -> bool:
+        """Whether a method draws its cells and searches nothing."""
+        return method in self.config.methods and self.config.methods[method].weights == "random"
+
+    def evaluated(self, experiment: Experiment) -> list[str]:
+        """Methods whose cells are evaluated: those of the ablation too where a look-up costs nothing."""
+        return _all_methods(experiment) if self.evaluation(experiment.space) == "lookup" else experiment.methods
+
+    def transfers(self) -> Iterator[Cell]:
+        """All cells that are trained on large images."""
+        for experiment in self.config.experiments:
+            if experiment.transfer:
+                for method in experiment.transfer.methods:
+                    for seed in experiment.transfer.seeds or self.config.seeds:
                         yield Cell(experiment, method, seed)
+
+    def costs(self) -> list[Experiment]:
+        """Experiments whose searches' cost is measured."""
+        return [experiment for experiment in self.config.experiments if experiment.cost]
 
     def evaluation(self, space: str) -> Literal["lookup", "retrain"]:
         """How the cells of a space are evaluated: looked up where there is a table of the benchmark, else trained."""
@@ -117,49 +169,91 @@ class Plan:
         """A data set of this configuration, resolved."""
         return _resolve(name, self.config.model_dump_json())
 
+    def transfer_dataset(self, transfer: Transfer) -> Dataset:
+        """The data set of a transfer, its images of the size that the transfer asks for."""
+        found = self.dataset(transfer.dataset)
+        path = str(self.root / "data/digit_photos/images") if found.kind == "digit_photos" else found.path
+        return found.model_copy(update={"image": (transfer.image_size,) * 2, "path": path})
+
+    def _data_run(self, name: str) -> DataRun:
+        for experiment in self.config.experiments:
+            if experiment.dataset == name:
+                return DataRun(dataset=self.dataset(name))
+        transfers = (e.transfer for e in self.config.experiments if e.transfer and e.transfer.dataset == name)
+        return DataRun(dataset=self.transfer_dataset(next(transfers)), in_memory=False)
+
     def run(self, step: str, space: str = "", dataset: str = "", method: str = "", seed: str | int = 0) -> str:
         """The resolved JSON of one step.
 
         Args:
-            step: "data", "search", "decode", "retrain" or "lookup".
+            step: "data", "search", "decode", "lookup", "retrain", "transfer" or "cost".
             space: name of the space, as in the folder of the run.
             dataset: name of the data set.
             method: name of the method.
             seed: the seed.
         """
-        return self._run(step, space, dataset, method, int(seed)).model_dump_json()
-
-    def _run(self, step: str, space: str, dataset: str, method: str, seed: int) -> Strict:
-        config = self.config
         if step == "data":
-            return DataRun(dataset=self.dataset(dataset))
-        folder, experiment = self.folder(space, dataset, method, seed), self.experiment(space, dataset)
-        if step == "search":
-            return SearchRun(
-                space=space,
-                dataset=self.dataset(dataset),
-                method=config.methods[method],
-                seed=seed,
-                device=config.device,
-                threads=config.threads,
-                search=experiment.search,
-            )
-        if step == "decode":
-            return DecodeRun(space=space, method=config.methods[method], dump=str(folder / "search/arch.npz"))
-        genotype = str(folder / "decode/genotype.json")
-        if step == "lookup":
-            assert config.nas_bench_201_table is not None
-            history = str(folder / "search/history.csv")
-            return LookupRun(genotype=genotype, history=history, table=config.nas_bench_201_table)
-        assert experiment.retrain is not None  # `midas.check` has seen to it
-        return RetrainRun(
-            genotype=genotype,
-            dataset=self.dataset(dataset),
-            seed=seed,
-            device=config.device,
-            threads=config.threads,
-            retrain=experiment.retrain,
+            return self._data_run(dataset).model_dump_json()
+        experiment = self.experiment(space, dataset)
+        if step == "cost":
+            return self._cost_run(experiment).model_dump_json()
+        makers = {
+            "search": self._search_run,
+            "decode": self._decode_run,
+            "lookup": self._lookup_run,
+            "retrain": self._retrain_run,
+            "transfer": self._transfer_run,
+        }
+        return makers[step](Cell(experiment, method, int(seed))).model_dump_json()
+
+    def _machine(self, seed: int) -> dict[str, Any]:
+        return {"seed": seed, "device": self.config.device, "threads": self.config.threads}
+
+    def _search_run(self, cell: Cell) -> SearchRun:
+        experiment, method = cell.experiment, self.config.methods[cell.method]
+        dataset = self.dataset(experiment.dataset)
+        space = experiment.space
+        return SearchRun(
+            space=space, dataset=dataset, method=method, search=experiment.search, **self._machine(cell.seed)
         )
+
+    def _decode_run(self, cell: Cell) -> DecodeRun:
+        method = self.config.methods[cell.method]
+        dump = None if self.is_random(cell.method) else str(self.cell_folder(cell) / "search/arch.npz")
+        return DecodeRun(space=cell.experiment.space, method=method, seed=cell.seed, dump=dump)
+
+    def _lookup_run(self, cell: Cell) -> LookupRun:
+        assert self.config.nas_bench_201_table is not None
+        history = None if self.is_random(cell.method) else str(self.cell_folder(cell) / "search/history.csv")
+        return LookupRun(genotype=self._genotype(cell), history=history, table=self.config.nas_bench_201_table)
+
+    def _retrain_run(self, cell: Cell) -> RetrainRun:
+        retrain = cell.experiment.retrain
+        assert retrain is not None  # `midas.check` has seen to it
+        dataset = self.dataset(cell.experiment.dataset)
+        return RetrainRun(genotype=self._genotype(cell), dataset=dataset, retrain=retrain, **self._machine(cell.seed))
+
+    def _transfer_run(self, cell: Cell) -> TransferRun:
+        transfer = cell.experiment.transfer
+        assert transfer is not None
+        dataset = self.transfer_dataset(transfer)
+        machine = self._machine(cell.seed)
+        return TransferRun(genotype=self._genotype(cell), dataset=dataset, transfer=transfer, **machine)
+
+    def _cost_run(self, experiment: Experiment) -> CostRun:
+        assert experiment.cost is not None
+        names = dict.fromkeys([experiment.cost.baseline, *experiment.cost.methods])
+        return CostRun(
+            space=experiment.space,
+            dataset=self.dataset(experiment.dataset),
+            methods={name: self.config.methods[name] for name in names},
+            search=experiment.search,
+            cost=experiment.cost,
+            **self._machine(self.config.seeds[0]),
+        )
+
+    def _genotype(self, cell: Cell) -> str:
+        return str(self.cell_folder(cell) / "decode/genotype.json")
 
     def present(self, number: int | None = None) -> str:
         """The JSON of one table or figure, or of the statistics."""
@@ -167,29 +261,45 @@ class Plan:
 
     def tables(self) -> list[int]:
         """Numbers of the tables that this configuration has experiments for."""
-        spaces = {experiment.space for experiment in self.config.experiments}
-        return [number for number, space in ((1, "nas_bench_201"), (2, "darts")) if space in spaces]
+        experiments = self.config.experiments
+        spaces = {experiment.space for experiment in experiments}
+        wanted = {
+            1: "nas_bench_201" in spaces,
+            2: "darts" in spaces,
+            3: any(experiment.transfer for experiment in experiments),
+            4: not spaces.isdisjoint(ROBUST_DARTS),
+            5: any(experiment.ablation for experiment in experiments),
+            6: bool(self.costs()),
+        }
+        return [number for number, present in wanted.items() if present]
 
     def figures(self) -> list[int]:
         """Numbers of the figures that this configuration has experiments for."""
         numbers = [1, 2, 3, 4, 5] if self.config.analysis else []
-        numbers += [number for number in (6, 7) if self.shown_cell(number)]
+        numbers += [number for number in CELL_FIGURES if self.shown_cell(number)]
         return numbers + ([12] if 1 in self.tables() else [])
 
     def shown_cell(self, number: int) -> Cell | None:
-        """The search whose cell figure 6 or 7 shows; None where there is none.
+        """The search whose cell figures 6 to 11 show; None where there is none.
 
-        It is the first attention method and the first seed on the first (6) or second (7) data set of the DARTS space:
-        neither is chosen by a result.
+        It is the first attention method and the first seed on the first or second data set of the space: neither is chosen
+        by a result.
         """
+        space, place = CELL_FIGURES[number]
+        methods = self.config.methods
         attending = [
-            cell
-            for cell in self.cells("darts", evaluated=True)
-            if self.config.methods[cell.method].weights == "attention"
+            Cell(e, method, self.config.seeds[0])
+            for e in self.config.experiments
+            for method in e.methods
+            if e.space == space and methods[method].weights == "attention"
         ]
         firsts = {cell.experiment.dataset: cell for cell in reversed(attending)}
         datasets = list(dict.fromkeys(cell.experiment.dataset for cell in attending))
-        return firsts[datasets[number - 6]] if number - 6 < len(datasets) else None
+        return firsts[datasets[place]] if place < len(datasets) else None
+
+
+def _all_methods(experiment: Experiment) -> list[str]:
+    return list(dict.fromkeys([*experiment.methods, *experiment.ablation]))
 
 
 @cache

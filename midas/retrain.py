@@ -21,7 +21,6 @@ from timm.utils import AverageMeter, ModelEmaV3
 from torch import Tensor, nn
 
 from midas.checkpoint import Checkpoint
-from midas.config import Retrain
 from midas.count import count
 from midas.data import Loader, Statistics, in_order, load, pick_device, seed_step
 from midas.genotype import Genotype
@@ -30,6 +29,7 @@ from midas.networks import Skeleton, build, set_drop_path
 from midas.plan import RetrainRun
 from midas.progress import Progress
 from midas.provenance import digest, write_metrics, write_table
+from midas.settings import Retrain
 from midas.step import main
 
 Batches = Iterable[tuple[Tensor, Tensor]]
@@ -101,7 +101,8 @@ class Trainer:
         """Loss and top-1 accuracy in percent of the evaluated network."""
         network = self.evaluated.eval()
         losses, hits = AverageMeter(), AverageMeter()
-        for x, y in batches:
+        for step, (x, y) in enumerate(batches):
+            seed_step(self.seed, "noise", 0, step)  # a cell of S4 may hold the operation "noise"
             with self._autocast():
                 logits = network(self._layout(x))
             losses.update(F.cross_entropy(logits.float(), y).double(), len(y))

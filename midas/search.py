@@ -18,13 +18,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from midas.checkpoint import Checkpoint
-from midas.config import Search
 from midas.data import Images, Loader, Statistics, in_order, load, pick_device, search_halves, seed_step
 from midas.datasets import class_names
 from midas.decode import decode_weights
 from midas.plan import SearchRun
 from midas.progress import Progress
 from midas.provenance import digest, write_metrics, write_table
+from midas.settings import Search
 from midas.spaces import get_space
 from midas.step import main
 from midas.supernet import Supernet
@@ -194,8 +194,10 @@ def _epoch(run: SearchRun, method: FirstOrder, loaders: list[Loader], epoch: int
     for group in method.weight_optimizer.param_groups:
         group["lr"] = method.lr(epoch)
     on_train, on_valid = Averages(), Averages()
-    batches = zip(train.epoch(epoch), valid.epoch(epoch), strict=False)  # the halves may differ by one image
-    for train_batch, valid_batch in progress.steps(batches, min(len(train), len(valid)), epoch):
+    pairs = zip(train.epoch(epoch), valid.epoch(epoch), strict=False)  # the halves may differ by one image
+    batches = progress.steps(pairs, min(len(train), len(valid)), epoch)
+    for step, (train_batch, valid_batch) in enumerate(batches):
+        seed_step(run.seed, "noise", epoch, step)  # of the operation "noise" (S4)
         method.architecture_step(*valid_batch, on_valid)
         method.weight_step(*train_batch, on_train)
     space, p = method.supernet.space, on_valid.mean("p")
@@ -226,6 +228,7 @@ def _write(
 ) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     names = class_names(run.dataset)
+    seed_step(run.seed, "noise", run.search.epochs, 0)
     accuracy = write_dump(folder / "arch.npz", supernet, valid, statistics, run.search.batch_size, names)
     write_example(folder / "example.npz", supernet, valid, statistics, run.search.batch_size)
     write_table(folder / "history.csv", history)

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from midas.config import ConfigError, Strict, parse
+from midas.config import ConfigError, parse
+from midas.settings import Strict
 
 Run = TypeVar("Run", bound=Strict)
 

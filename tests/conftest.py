@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from midas.config import UserDataset
 from midas.data import load
 from midas.datasets import KNOWN, resolve
 from midas.plan import SearchRun
 from midas.search import search
+from midas.settings import UserDataset
 
 TINY = {
     "nas_bench_201": {"channels": 4, "cells": 1, "epochs": 3, "batch_size": 32, "arch_lr": 0.01},

@@ -17,10 +17,11 @@ from hypothesis import strategies as st
 from midas import config
 from midas.benchmark import COLUMNS
 from midas.check import load
-from midas.config import Analysis, Config, ConfigError, Experiment, Method, Retrain, Search, Strict, UserDataset
+from midas.config import Analysis, Config, ConfigError, Experiment
 from midas.datasets import KNOWN, TORCHVISION_FILES
 from midas.plan import DecodeRun, LookupRun, RetrainRun, SearchRun
 from midas.search import search
+from midas.settings import Method, Retrain, Search, Strict, UserDataset
 from midas.step import main
 from midas.supernet.mixing import patch_grid
 

@@ -9,7 +9,6 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from midas.config import UserDataset
 from midas.data import (
     PAIRS_PER_CLASS,
     Images,
@@ -26,6 +25,7 @@ from midas.data import (
 )
 from midas.datasets import KNOWN, class_names, resolve
 from midas.plan import DataRun
+from midas.settings import UserDataset
 
 CPU = torch.device("cpu")
 

@@ -4,10 +4,10 @@ import sys
 import numpy as np
 import pytest
 
-from midas.config import Method
 from midas.decode import decode, decode_dump, decode_weights
 from midas.genotype import load
 from midas.plan import DecodeRun
+from midas.settings import Method
 from midas.spaces import get_space
 from midas.step import main
 

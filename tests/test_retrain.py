@@ -10,7 +10,6 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from midas import retrain as module
-from midas.config import Retrain, UserDataset
 from midas.count import count
 from midas.data import Statistics, in_order, load
 from midas.datasets import resolve
@@ -19,6 +18,7 @@ from midas.genotype import parse
 from midas.networks import build
 from midas.plan import RetrainRun
 from midas.retrain import Trainer, retrain
+from midas.settings import Retrain, UserDataset
 
 OUTPUTS = ("history.csv", "model.safetensors", "metrics.json")
 NAS_BENCH_201 = "|nor_conv_3x3~0|+|none~0|avg_pool_3x3~1|+|skip_connect~0|nor_conv_1x1~1|none~2|"

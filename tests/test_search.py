@@ -14,7 +14,6 @@ from sklearn.linear_model import LogisticRegression
 
 from midas import search as module
 from midas.checkpoint import Checkpoint, read
-from midas.config import UserDataset
 from midas.data import Loader, Statistics, load, search_halves
 from midas.datasets import KNOWN, class_names, resolve
 from midas.decode import decode, decode_dump
@@ -22,6 +21,7 @@ from midas.genotype import parse
 from midas.plan import DecodeRun, RetrainRun
 from midas.retrain import retrain
 from midas.search import Averages, FirstOrder, search
+from midas.settings import UserDataset
 from midas.spaces import get_space
 from midas.supernet import Supernet
 

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from plain_supernet import PlainSupernet
 
-from midas.config import Method
+from midas.settings import Method
 from midas.spaces import SPACES, CellSpec, Space
 from midas.supernet import Supernet
 from midas.supernet.mixing import AttentionMixing, distribution_of

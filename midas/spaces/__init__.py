@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from midas.spaces.darts import DARTS
 from midas.spaces.nas_bench_201 import NAS_BENCH_201
+from midas.spaces.s1 import S1
+from midas.spaces.s2 import S2
+from midas.spaces.s3 import S3
+from midas.spaces.s4 import S4
 from midas.spaces.space import CellSpec, Layer, Space
 
-SPACES = {space.name: space for space in (NAS_BENCH_201, DARTS)}
+SPACES = {space.name: space for space in (NAS_BENCH_201, DARTS, S1, S2, S3, S4)}
 
 __all__ = ["SPACES", "CellSpec", "Layer", "Space", "get_space"]
 

@@ -24,17 +24,29 @@ def skeleton(cells: int) -> tuple[Layer, ...]:
     return tuple(layers)
 
 
-DARTS = Space(
-    name="darts",
-    family="darts",
-    cells={
-        "normal": CellSpec(inputs=2, edges=EDGES, candidates=(OPERATIONS,) * len(EDGES)),
-        "reduce": CellSpec(inputs=2, edges=EDGES, candidates=(OPERATIONS,) * len(EDGES), stride=2),
-    },
-    operations=OPERATIONS,
-    kept_edges=2,
-    skeleton=skeleton,
-    pool_norm=True,
-    decodes_none=False,
-    min_cells=3,
-)
+def two_edge_space(name: str, normal: tuple[tuple[str, ...], ...], reduce: tuple[tuple[str, ...], ...]) -> Space:
+    """A space of DARTS's cells with its own candidates.
+
+    Args:
+        name: of the space.
+        normal: operations offered on each of `EDGES` in a normal cell.
+        reduce: the same for a reduction cell.
+    """
+    offered = {operation for candidates in normal + reduce for operation in candidates}
+    return Space(
+        name=name,
+        family="darts",
+        cells={
+            "normal": CellSpec(inputs=2, edges=EDGES, candidates=normal),
+            "reduce": CellSpec(inputs=2, edges=EDGES, candidates=reduce, stride=2),
+        },
+        operations=tuple(operation for operation in ("none", "noise", *OPERATIONS) if operation in offered),
+        kept_edges=2,
+        skeleton=skeleton,
+        pool_norm=True,
+        decodes_none=False,
+        min_cells=3,
+    )
+
+
+DARTS = two_edge_space("darts", (OPERATIONS,) * len(EDGES), (OPERATIONS,) * len(EDGES))

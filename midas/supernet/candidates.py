@@ -97,6 +97,19 @@ class Pooling(nn.Module):
         return self.norm(self.pool(raw))
 
 
+class Noise(nn.Module):
+    """noise of n edges (RobustDARTS S4): standard normal, drawn for each edge by itself."""
+
+    def __init__(self, edges: int, stride: int):
+        super().__init__()
+        self.edges, self.stride = edges, stride
+
+    def forward(self, raw: Tensor, active: Tensor, wide: Tensor) -> Tensor:
+        """See `merged`."""
+        small = raw[:, :, :: self.stride, :: self.stride]
+        return torch.randn_like(small.repeat(1, self.edges, 1, 1))
+
+
 def merged(operation: str, channels: int, edges: int, stride: int, pool_norm: bool) -> nn.Module:
     """The module of one operation on `edges` edges: (raw, relu(raw), relu(raw) repeated per edge) -> [B, n C or C, H, W]."""
     if operation.startswith("nor_conv"):
@@ -107,6 +120,8 @@ def merged(operation: str, channels: int, edges: int, stride: int, pool_norm: bo
         return Separable(channels, edges, stride, size=int(operation[-1]), dilation=2, repeats=1)
     if operation in ("max_pool_3x3", "avg_pool_3x3"):
         return Pooling(operation[:3], channels, stride, pool_norm)
+    if operation == "noise":
+        return Noise(edges, stride)
     if operation == "skip_connect":
         return Skip() if stride == 1 else Reduction(channels, edges)
     raise ValueError(f"operation {operation!r} has no merged form in the supernet")

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from midas.config import Method
+from midas.settings import Method
 from midas.spaces import CellSpec, Space
 from midas.supernet.topology import DISTRIBUTIONS
 

@@ -9,9 +9,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from midas.config import Method
 from midas.networks import SKELETONS
 from midas.operations import FactorizedReduce, ReLUConvBN
+from midas.settings import Method
 from midas.spaces import CellSpec, Space
 from midas.supernet.candidates import Candidates, batch_norm
 from midas.supernet.mixing import (
