@@ -184,7 +184,7 @@ def _type_name(model: type[BaseModel], name: str) -> str:
             inner = node.get("items") or node["prefixItems"][0]
             return f"list of {words(inner)}"
         if node["type"] == "object":
-            return "mapping of names to keys below"
+            return f"mapping of names to {words(node['additionalProperties'])}"
         limits = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
         return " ".join([node["type"], *(f"{sign} {node[key]:g}" for key, sign in limits.items() if key in node)])
 

@@ -14,14 +14,15 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import midas.settings
 from midas import config
 from midas.benchmark import COLUMNS
 from midas.check import load
 from midas.config import Analysis, Config, ConfigError, Experiment
-from midas.datasets import KNOWN, TORCHVISION_FILES
+from midas.datasets import FILES, KNOWN
 from midas.plan import DecodeRun, LookupRun, RetrainRun, SearchRun
 from midas.search import search
-from midas.settings import Method, Retrain, Search, Strict, UserDataset
+from midas.settings import Cost, Method, Retrain, Search, Strict, Transfer, UserDataset
 from midas.step import main
 from midas.supernet.mixing import patch_grid
 
@@ -45,11 +46,15 @@ experiments:
   - space: darts
     dataset: digits
     methods: [midas, static]
-    search_only: [no_patch]
+    ablation: [no_patch]
     search: {channels: 4, cells: 3, epochs: 4}
     retrain: {channels: 8, cells: 3, epochs: 8, auxiliary: 0}
 analysis: {space: darts, dataset: digits, method: midas, compare: [no_patch, midas]}
 """)
+
+
+TRANSFER = {"dataset": "digit_photos", "methods": ["midas"], "image_size": 64, "auxiliary": 0}
+COST = {"baseline": "static", "methods": ["midas"], "resolutions": [16, 32], "patch_sizes": [2, 8]}
 
 
 @pytest.fixture(autouse=True)
@@ -89,14 +94,16 @@ def problems(raw):
 
 def size_files():
     return [
-        path for path in sorted((ROOT / "config").glob("*.yaml")) if "experiments" in yaml.safe_load(path.read_text())
+        path
+        for path in sorted((ROOT / "config").glob("*.yaml"))
+        if "experiments" in (yaml.safe_load(path.read_text()) or {})
     ]
 
 
 @pytest.fixture
 def data_root(tmp_path):
     """A folder that looks as if the published data sets lay in it; planning doesn't open them."""
-    for files in TORCHVISION_FILES.values():
+    for files in FILES.values():
         for file in files:
             (tmp_path / "data" / file).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / "data" / file).touch()
@@ -161,7 +168,7 @@ WRONG = [
     (
         "methods.midas.weights",
         "gumbel",
-        "methods.midas.weights: 'gumbel' is not allowed; input should be 'static' or 'attention'",
+        "methods.midas.weights: 'gumbel' is not allowed; input should be 'static', 'attention' or 'random'",
     ),
     (
         "methods.midas.patch_size",
@@ -257,9 +264,9 @@ TOGETHER = [
         "experiments.0.methods: method 'mida' does not exist; allowed: midas, static, no_patch",
     ),
     (
-        "experiments.1.search_only",
+        "experiments.1.ablation",
         ["x"],
-        "experiments.1.methods: method 'x' does not exist; allowed: midas, static, no_patch",
+        "experiments.1.ablation: method 'x' does not exist; allowed: midas, static, no_patch",
     ),
     (
         "experiments.0.dataset",
@@ -270,12 +277,12 @@ TOGETHER = [
     (
         "experiments.0.methods",
         ["midas", "static", "midas"],
-        "experiments.0.methods: method 'midas' is named twice in methods and search_only; each once",
+        "experiments.0.methods: method 'midas' is named twice; each once",
     ),
     (
-        "experiments.0.search_only",
-        ["midas"],
-        "experiments.0.methods: method 'midas' is named twice in methods and search_only; each once",
+        "experiments.0.ablation",
+        ["midas", "midas"],
+        "experiments.0.ablation: method 'midas' is named twice; each once",
     ),
     ("experiments.0.space", "darts", "experiments.1: space darts on digits appears twice; each once"),
     (
@@ -637,10 +644,14 @@ def test_a_search_run_has_nothing_that_does_not_change_its_numbers(raw):
 
 def test_tables_and_figures_follow_from_the_experiments(raw):
     plan = load(raw)
-    assert (plan.tables(), plan.figures()) == ([1, 2], [1, 2, 3, 4, 5, 6, 12])
+    assert (plan.tables(), plan.figures()) == ([1, 2, 5], [1, 2, 3, 4, 5, 6, 12])
     raw |= {"analysis": None, "experiments": raw["experiments"][1:]}
+    del raw["experiments"][0]["ablation"]
     plan = load(raw)
     assert (plan.tables(), plan.figures()) == ([2], [6])
+    raw["experiments"][0] |= {"space": "s3", "transfer": TRANSFER, "cost": COST}
+    plan = load(raw)
+    assert (plan.tables(), plan.figures()) == ([3, 4, 6], [10])
 
 
 def test_lookup_runs_name_their_files(raw, tmp_path):
@@ -653,11 +664,15 @@ def test_lookup_runs_name_their_files(raw, tmp_path):
 
 # --- descriptions
 
-MODELS = [Config, Method, Search, Retrain, UserDataset, Experiment, Analysis]
+MODELS = [Config, Method, Search, Retrain, Transfer, Cost, UserDataset, Experiment, Analysis]
 
 
 def test_every_key_is_described():
-    models = [value for value in vars(config).values() if isinstance(value, type) and issubclass(value, Strict)]
+    models = [
+        value
+        for value in [*vars(config).values(), *vars(midas.settings).values()]
+        if isinstance(value, type) and issubclass(value, Strict)
+    ]
     assert set(MODELS) == set(models) - {Strict}
     for model in MODELS:
         for name, field in model.model_fields.items():
@@ -680,6 +695,133 @@ def test_the_table_has_a_row_for_every_key():
     for model in MODELS:
         for name, field in model.model_fields.items():
             assert any(row.startswith(f"| `{name}` |") and row.endswith(f"| {field.description} |") for row in rows)
+
+
+# --- transfer, cost, groups of classes
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (
+            {"methods": ["no_patch"]},
+            "methods: 'no_patch' is no evaluated method of that experiment; allowed: midas, static",
+        ),
+        ({"methods": ["x"]}, "methods: method 'x' does not exist; allowed: midas, static, no_patch"),
+        ({"seeds": [7]}, "seeds: 7 is not allowed; allowed: 0, 1"),
+        ({"cells": 2}, "cells: 2 is not allowed; darts needs at least 3"),
+        (
+            {"auxiliary": 0.4},
+            "auxiliary: 0.4 is not allowed at image_size 64; the auxiliary head is defined for 224, set 0",
+        ),
+        ({"image_size": 80}, "image_size: 80 is not allowed; a multiple of 32"),
+        ({"gpus": 3, "batch_size": 64}, "batch_size: 64 is not allowed; a multiple of gpus (3)"),
+        ({"epochs": 5}, "warmup_epochs: 5 is not allowed; fewer than epochs (5)"),
+        (
+            {"dataset": "cifar10"},
+            "dataset: 'cifar10' is not allowed; allowed: digit_photos, imagenet, or a data set of kind folder",
+        ),
+        (
+            {"dataset": "photos"},
+            f"dataset: data set 'photos' does not exist; allowed: {', '.join(KNOWN)}",
+        ),
+    ],
+)
+def test_a_wrong_transfer_ends_in_a_line(raw, change, expected):
+    raw["experiments"][1]["transfer"] = TRANSFER | change
+    assert problems(raw) == [f"experiments.1.transfer.{expected}"]
+
+
+def test_a_transfer_needs_a_network_for_large_images(raw):
+    raw["experiments"][0]["transfer"] = TRANSFER
+    assert problems(raw) == [
+        "experiments.0.transfer: not allowed in nas_bench_201, whose cells have no ImageNet network; allowed: the DARTS spaces"
+    ]
+
+
+def test_images_of_a_transfer_have_its_size(raw):
+    raw["experiments"][1]["transfer"] = TRANSFER | {"image_size": 96}
+    plan = load(raw)
+    run = json.loads(plan.run("transfer", "darts", "digits", "midas", 0))
+    assert run["dataset"]["image"] == [96, 96]
+    assert run["dataset"]["path"] == str(plan.root / "data/digit_photos/images")
+    assert json.loads(plan.run("data", dataset="digit_photos"))["in_memory"] is False
+    assert json.loads(plan.run("data", dataset="digits"))["in_memory"] is True
+
+
+def test_large_images_are_not_searched_on(raw):
+    raw["experiments"][1]["dataset"] = "digit_photos"
+    raw["analysis"] = None
+    assert problems(raw) == [
+        "experiments.1.dataset: 'digit_photos' is not allowed; its images are read one by one, for a transfer alone"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"baseline": "x"}, "cost.baseline: method 'x' does not exist; allowed: midas, static, no_patch"),
+        ({"methods": ["midas", "static"]}, "cost.methods: 'static' is the baseline; name the others alone"),
+        ({"resolutions": [16, 18]}, "cost.resolutions: 18 is not allowed; images of 18x18 can't be halved to 1/4"),
+        (
+            {"resolutions": [24]},
+            "cost.resolutions: 24 is not allowed; 4 does not divide the 6 pixels of a map of darts; "
+            "allowed: 1, 2, 3, 6, 12, 24 or null",
+        ),
+        (
+            {"patch_sizes": [3]},
+            "cost.patch_sizes: 3 does not divide the 16 pixels of a map of darts; allowed: 1, 2, 4, 8, 16 or null",
+        ),
+    ],
+)
+def test_a_wrong_cost_ends_in_a_line(raw, change, expected):
+    raw["experiments"][1]["cost"] = COST | change
+    assert problems(raw) == [f"experiments.1.{expected}"]
+
+
+def test_patches_need_a_method_that_has_them(raw):
+    raw["experiments"][1]["cost"] = {"baseline": "midas", "methods": ["static"], "patch_sizes": [2]}
+    assert problems(raw) == ["experiments.1.cost.patch_sizes: not allowed; the first method, 'static', has no patches"]
+
+
+@pytest.mark.parametrize(
+    ("groups", "expected"),
+    [
+        ({"a": ["0", "1"], "b": ["2", "ten"]}, "class 'ten' does not exist; allowed: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9"),
+        ({"a": ["0", "1"], "b": ["1", "2"]}, "class '1' is named twice; each once"),
+        ({"a": ["0", "1"]}, "at least two groups of at least two classes are needed"),
+        ({"a": ["0", "1"], "b": ["2"]}, "at least two groups of at least two classes are needed"),
+    ],
+)
+def test_wrong_groups_end_in_a_line(raw, groups, expected):
+    raw["analysis"]["groups"] = groups
+    assert problems(raw) == [f"analysis.groups: {expected}"]
+
+
+# --- random cells
+
+
+def test_random_cells_are_decoded_and_evaluated_and_never_searched(raw):
+    raw["methods"]["random"] = {"weights": "random"}
+    raw["experiments"][1]["methods"].append("random")
+    plan = load(raw)
+    assert "random" in {cell.method for cell in plan.cells("darts", evaluated=True)}
+    assert "random" not in {cell.method for cell in plan.cells("darts", searched=True)}
+    assert json.loads(plan.run("decode", "darts", "digits", "random", 1)) | {"method": None} == {
+        "space": "darts",
+        "method": None,
+        "seed": 1,
+        "dump": None,
+    }
+
+
+def test_a_random_cell_is_no_search_to_look_into(raw):
+    raw["methods"]["random"] = {"weights": "random"}
+    raw["experiments"][1]["methods"].append("random")
+    raw["analysis"]["method"] = "random"
+    assert problems(raw) == [
+        "analysis: method 'random' is no attention method of that experiment; allowed: midas, no_patch"
+    ]
 
 
 # --- anything at all: a plan or a ConfigError

@@ -168,7 +168,7 @@ def test_the_method_says_whether_none_may_be_decoded(dump):
 
 
 def test_the_step_writes_a_genotype(dump, tmp_path, monkeypatch, capsys):
-    run = DecodeRun(space="nas_bench_201", method=Method(), dump=str(dump))
+    run = DecodeRun(space="nas_bench_201", method=Method(), seed=0, dump=str(dump))
     monkeypatch.setattr(sys, "argv", ["decode.py", run.model_dump_json(), str(tmp_path / "decode")])
     main(DecodeRun, decode)
     assert load(tmp_path / "decode/genotype.json") == decode_dump(dump, NAS, Method())
@@ -239,3 +239,12 @@ def test_a_dump_that_does_not_fit_the_space_is_refused(arrays, dump, wrong):
     np.savez(dump, **{name: array for name, array in changed.items() if array is not None})
     with pytest.raises(ValueError, match=r"arch\.npz"):
         decode_dump(dump, NAS, Method())
+
+
+def test_the_step_draws_a_random_cell_where_there_is_no_dump(tmp_path):
+    run = DecodeRun(space="s3", method=Method(weights="random"), seed=5, dump=None)
+    for name in ("a", "b"):
+        decode(run, tmp_path / name)
+    assert load(tmp_path / "a/genotype.json") == load(tmp_path / "b/genotype.json")
+    decode(run.model_copy(update={"seed": 6}), tmp_path / "c")
+    assert load(tmp_path / "a/genotype.json") != load(tmp_path / "c/genotype.json")

@@ -111,3 +111,8 @@ def test_real_table_gives_the_published_numbers(inputs, tmp_path):
         column = [float(row["c10_test_acc_200"]) for row in csv.DictReader(file)]
     assert metrics["benchmark"]["c10_test_acc_200"]["mean"] == pytest.approx(statistics.fmean(column))
     assert round(float(history[0]["c10_test_acc_200"]), 2) == 54.30
+
+
+def test_a_random_cell_has_no_history_but_itself(inputs, tmp_path):
+    _, history = results(inputs.model_copy(update={"history": None}), tmp_path / "lookup")
+    assert [(row["epoch"], row["arch"]) for row in history] == [("0", BEST)]

@@ -1,4 +1,4 @@
-"""Figures 6 and 7: the cells found on the first and the second data set in the DARTS space."""
+"""Figures 6 to 11: the cells found on the first and the second data set in the DARTS space, and in S1 to S4."""
 
 from __future__ import annotations
 

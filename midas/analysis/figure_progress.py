@@ -48,9 +48,11 @@ def progress(plan: Plan) -> Figure:
     return figure
 
 
-def _runs(plan: Plan, experiment: Experiment) -> Iterator[tuple[str, str, Path]]:
-    """Colour, marker and folder of each evaluated search."""
+def _runs(plan: Plan, experiment: Experiment, searched: bool = False) -> Iterator[tuple[str, str, Path]]:
+    """Colour, marker and folder of each evaluated cell, those that were searched for alone if asked for."""
     for method in experiment.methods:
+        if searched and plan.is_random(method):
+            continue
         for seed in plan.config.seeds:
             yield *_look(plan, method), plan.folder(SPACE, experiment.dataset, method, seed)
 
@@ -78,7 +80,7 @@ def _draw_looked_up(ax: Axes, plan: Plan, experiment: Experiment) -> None:
 
 
 def _draw_supernet(ax: Axes, plan: Plan, experiment: Experiment) -> None:
-    for colour, marker, folder in _runs(plan, experiment):
+    for colour, marker, folder in _runs(plan, experiment, searched=True):
         history = load_table(folder / "search/history.csv", ("epoch", "valid_accuracy", "genotype"))
         cells = history["genotype"]
         changed = history[(cells != cells.shift()) & cells.shift().notna()]

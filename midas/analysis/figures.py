@@ -16,7 +16,7 @@ from midas.analysis.figure_dip import dip
 from midas.analysis.figure_progress import progress
 from midas.analysis.figure_similarity import class_similarity
 from midas.analysis.figure_weights import mean_weights, spread_over_images
-from midas.plan import Plan, PresentRun
+from midas.plan import CELL_FIGURES, Plan, PresentRun
 from midas.step import main
 
 FIGURES: dict[int, Callable[[Plan], Figure]] = {
@@ -25,8 +25,7 @@ FIGURES: dict[int, Callable[[Plan], Figure]] = {
     3: dip,
     4: class_similarity,
     5: spread_over_images,
-    6: partial(found_cells, number=6),
-    7: partial(found_cells, number=7),
+    **{number: partial(found_cells, number=number) for number in CELL_FIGURES},
     12: progress,
 }
 

@@ -1,4 +1,4 @@
-"""RobustDARTS S4 (Zela et al., ICLR 2020; automl/RobustDARTS, src/spaces.py): Gaussian noise and separable convolution everywhere."""
+"""RobustDARTS S4 (Zela et al., ICLR 2020; automl/RobustDARTS): noise and separable convolution everywhere."""
 
 from midas.spaces.darts import EDGES, two_edge_space
 

@@ -26,16 +26,46 @@ def run(step):
     return lambda wildcards: PLAN.run(step, **wildcards)
 
 
-def of_cells(file, evaluated=False, **chosen):
-    """A file of every search of this configuration."""
-    return [str(PLAN.cell_folder(cell) / file) for cell in PLAN.cells(evaluated=evaluated, **chosen)]
+def of_cells(file, **chosen):
+    """A file of every cell of this configuration that `chosen` asks for; see `Plan.cells`."""
+    return [str(PLAN.cell_folder(cell) / file) for cell in PLAN.cells(**chosen)]
+
+
+def found(file):
+    """A file of the search behind a cell; a random cell has none."""
+    return lambda wildcards: [] if PLAN.is_random(wildcards.method) else [f"{RUN}/search/{file}"]
 
 
 def evaluations(space):
     """The metrics of every evaluated cell of a space, with the searches that found them."""
-    step = PLAN.evaluation(space)
-    files = of_cells(f"{step}/metrics.json", space=space, evaluated=True)
-    return files + of_cells("search/metrics.json", space=space, evaluated=True)
+    files = of_cells(f"{PLAN.evaluation(space)}/metrics.json", space=space, evaluated=True)
+    return files + of_cells("search/metrics.json", space=space, evaluated=True, searched=True)
+
+
+def transfers():
+    """The metrics of every transferred cell."""
+    return [str(PLAN.cell_folder(cell) / "transfer/metrics.json") for cell in PLAN.transfers()]
+
+
+def costs():
+    """The measurements of what searches cost."""
+    return [f"{ROOT}/{e.space}/{e.dataset}/cost/metrics.json" for e in PLAN.costs()]
+
+
+def ablations():
+    """All that is known of the methods that an ablation compares."""
+    files = []
+    for experiment in PLAN.config.experiments:
+        evaluation = PLAN.evaluation(experiment.space)
+        for method in experiment.ablation:
+            steps = ["decode/genotype.json"]
+            if not PLAN.is_random(method):
+                steps += [f"search/{name}" for name in ("metrics.json", "history.csv", "arch.npz")]
+            if method in PLAN.evaluated(experiment):
+                steps.append(f"{evaluation}/metrics.json")
+            folders = [PLAN.folder(experiment.space, experiment.dataset, method, seed) for seed in PLAN.config.seeds]
+            files += [str(folder / step) for folder in folders for step in steps]
+    return files
 
 
 def of_analysis(file, *methods):
@@ -46,15 +76,26 @@ def of_analysis(file, *methods):
     return [str(folder / file) for folder in folders]
 
 
-LITERATURE = {
-    1: "midas/analysis/literature/nas_bench_201.csv",
-    2: "midas/analysis/literature/darts.csv",
-}
+def transfer_of(wildcards):
+    """Settings of the transfer of a job."""
+    return PLAN.experiment(wildcards.space, wildcards.dataset).transfer
+
+
+def launch(wildcards):
+    """What stands between `python -m` and the module of a transfer."""
+    gpus = transfer_of(wildcards).gpus
+    return f"torch.distributed.run --standalone --nproc-per-node {gpus} -m" if gpus > 1 else ""
+
+
+STATISTICS = [f"{ROOT}/analysis/{name}" for name in ("dip.csv", "similarity.csv", "weights.csv", "metrics.json")]
+LITERATURE = {1: "nas_bench_201", 2: "darts", 3: "darts", 4: "rdarts"}
 
 
 def table_inputs(number):
     """What a table reads of the results."""
-    return evaluations({1: "nas_bench_201", 2: "darts"}[number])
+    spaces = {1: ["nas_bench_201"], 2: ["darts"], 4: ["s1", "s2", "s3", "s4"]}.get(number, [])
+    files = [file for space in spaces for file in evaluations(space)]
+    return files + {3: transfers, 5: ablations, 6: costs}.get(number, list)()
 
 
 def figure_inputs(number):
@@ -62,9 +103,15 @@ def figure_inputs(number):
     if number == 1:
         return of_analysis("search/example.npz", PLAN.config.analysis.method)[:1]
     if number <= 5:
-        return [f"{ROOT}/analysis/{name}" for name in ("dip.csv", "similarity.csv", "weights.csv", "metrics.json")] + (
-            of_analysis("search/arch.npz", PLAN.config.analysis.method) if number == 3 else []
-        )
-    if number <= 7:
+        return STATISTICS + (of_analysis("search/arch.npz", PLAN.config.analysis.method) if number == 3 else [])
+    if number <= 11:
         return [str(PLAN.cell_folder(PLAN.shown_cell(number)) / "decode/genotype.json")]
-    return evaluations("nas_bench_201") + of_cells("search/history.csv", space="nas_bench_201", evaluated=True)
+    return evaluations("nas_bench_201") + of_cells(
+        "search/history.csv", space="nas_bench_201", evaluated=True, searched=True
+    )
+
+
+def claim_inputs():
+    """What the claims are checked on."""
+    spaces = dict.fromkeys(experiment.space for experiment in PLAN.config.experiments)
+    return [f for space in spaces for f in evaluations(space)] + transfers() + (STATISTICS if PLAN.config.analysis else [])

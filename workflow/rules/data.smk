@@ -7,6 +7,7 @@ rule data:
         f"{ROOT}/data/{{dataset}}/benchmark.tsv"
     conda:
         "../envs/train.yaml"
+    priority: 1  # missing data are better known before the searches
     threads: 1
     resources:
         mem_mb=4000,

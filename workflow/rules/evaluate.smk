@@ -1,6 +1,6 @@
 rule decode:
     input:
-        f"{RUN}/search/arch.npz",
+        found("arch.npz"),
     output:
         f"{RUN}/decode/genotype.json",
     log:
@@ -24,7 +24,7 @@ rule decode:
 rule lookup:
     input:
         genotype=f"{RUN}/decode/genotype.json",
-        history=f"{RUN}/search/history.csv",
+        history=found("history.csv"),
         table=PLAN.config.nas_bench_201_table or [],
     output:
         metrics=f"{RUN}/lookup/metrics.json",
@@ -74,3 +74,34 @@ rule retrain:
         "retrain: {wildcards.space} on {wildcards.dataset} by {wildcards.method}, seed {wildcards.seed}"
     shell:
         "exec python -m midas.retrain {params.run:q} {params.folder:q} > {log:q} 2>&1"
+
+
+# On several GPUs torch's launcher starts a process for each.
+rule transfer:
+    input:
+        genotype=f"{RUN}/decode/genotype.json",
+        data=lambda wildcards: f"{ROOT}/data/{transfer_of(wildcards).dataset}/metrics.json",
+    output:
+        metrics=f"{RUN}/transfer/metrics.json",
+        history=f"{RUN}/transfer/history.csv",
+        model=f"{RUN}/transfer/model.safetensors",
+    log:
+        f"{RUN}/transfer.log",
+    benchmark:
+        f"{RUN}/transfer.tsv"
+    conda:
+        "../envs/train.yaml"
+    threads: lambda wildcards: transfer_of(wildcards).gpus * (PLAN.config.threads + transfer_of(wildcards).workers)
+    resources:
+        mem_mb=32000,
+        runtime=10080,
+        gpu=lambda wildcards: GPU * transfer_of(wildcards).gpus,
+    params:
+        run=run("transfer"),
+        launch=launch,
+        folder=subpath(output.metrics, parent=True),
+        code=digest("transfer"),
+    message:
+        "transfer: {wildcards.space} from {wildcards.dataset} by {wildcards.method}, seed {wildcards.seed}"
+    shell:
+        "exec python -m {params.launch} midas.transfer {params.run:q} {params.folder:q} > {log:q} 2>&1"

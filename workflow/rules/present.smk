@@ -7,7 +7,7 @@ for number in PLAN.tables():
             f"table_{number}"
         input:
             table_inputs(number),
-            literature=LITERATURE[number],
+            literature=[f"midas/analysis/literature/{LITERATURE[number]}.csv"] if number in LITERATURE else [],
         output:
             report(
                 f"{ROOT}/tables/table_{number}.csv",
@@ -76,3 +76,62 @@ rule tables:
 rule figures:
     input:
         expand(f"{FIGURES}/figure_{{number:02d}}.{{form}}", number=PLAN.figures(), form=["pdf", "png"]),
+
+
+rule claims:
+    input:
+        claim_inputs(),
+        claims=PLAN.config.claims,
+        literature="midas/analysis/literature/rdarts.csv",
+    output:
+        f"{ROOT}/claims.json",
+        report(f"{ROOT}/claims.md", caption="../report/claims.rst", category="Claims"),
+    log:
+        f"{ROOT}/claims.log",
+    conda:
+        "../envs/analysis.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        run=PLAN.present(),
+        folder=subpath(output[0], parent=True),
+        code=digest("analysis.claims"),
+    message:
+        "claims"
+    shell:
+        "exec python -m midas.analysis.claims {params.run:q} {params.folder:q} > {log:q} 2>&1"
+
+
+# One page with all of it. The graph of the rules is asked of Snakemake itself.
+rule report:
+    input:
+        rules.tables.input,
+        rules.figures.input,
+        rules.claims.output,
+    output:
+        report=f"{ROOT}/report.html",
+        config=f"{ROOT}/config.json",
+        rulegraph=f"{ROOT}/rulegraph.dot",
+    log:
+        f"{ROOT}/report.log",
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        run=PLAN.present(),
+        config=PLAN.config.model_dump_json(),
+        folder=subpath(output.report, parent=True),
+        snakefile=workflow.snakefile,
+        code=digest("analysis.report"),
+    message:
+        "report: {output.report}"
+    shell:
+        "printf '%s' {params.config:q} > {output.config:q} && "
+        "snakemake --snakefile {params.snakefile:q} --configfile {output.config:q} --nolock --rulegraph dot "
+        "> {output.rulegraph:q} 2> {log:q} && "
+        "python -m midas.analysis.report {params.run:q} {params.folder:q} >> {log:q} 2>&1"

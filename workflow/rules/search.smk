@@ -26,3 +26,29 @@ rule search:
         "search: {wildcards.space} on {wildcards.dataset} by {wildcards.method}, seed {wildcards.seed}"
     shell:
         "exec python -m midas.search {params.run:q} {params.folder:q} > {log:q} 2>&1"
+
+
+# Times are compared, so nothing else should run beside it: it takes all cores of a machine.
+rule cost:
+    input:
+        f"{ROOT}/data/{{dataset}}/metrics.json",
+    output:
+        metrics=f"{ROOT}/{{space}}/{{dataset}}/cost/metrics.json",
+        steps=f"{ROOT}/{{space}}/{{dataset}}/cost/steps.csv",
+    log:
+        f"{ROOT}/{{space}}/{{dataset}}/cost.log",
+    conda:
+        "../envs/train.yaml"
+    threads: workflow.cores or PLAN.config.threads
+    resources:
+        mem_mb=32000,
+        runtime=240,
+        gpu=GPU,
+    params:
+        run=run("cost"),
+        folder=subpath(output.metrics, parent=True),
+        code=digest("cost"),
+    message:
+        "cost of a search: {wildcards.space} on {wildcards.dataset}"
+    shell:
+        "exec python -m midas.cost {params.run:q} {params.folder:q} > {log:q} 2>&1"
