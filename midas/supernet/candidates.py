@@ -42,6 +42,9 @@ class Separable(nn.Module):
     def __init__(self, channels: int, edges: int, stride: int, size: int, dilation: int, repeats: int):
         super().__init__()
         width = edges * channels
+        # stride 2 and dilation 2 read every second pixel alone: on those it is a plain convolution, many times faster
+        self.every = 2 if stride == dilation == 2 else 1
+        stride, dilation = stride // self.every, dilation // self.every
         layers: list[nn.Module] = []
         for step in range(repeats):
             padding = dilation * (size // 2)
@@ -55,7 +58,7 @@ class Separable(nn.Module):
 
     def forward(self, raw: Tensor, active: Tensor, wide: Tensor) -> Tensor:
         """See `merged`."""
-        return self.layers(wide[:, : self.width])
+        return self.layers(wide[:, : self.width, :: self.every, :: self.every])
 
 
 class Reduction(nn.Module):
