@@ -1,14 +1,14 @@
-# make demo | test | lint | figures | report: each sets up .venv by itself. PYTHON chooses the interpreter (3.11 or 3.12).
+# make demo | test | lint | figures | plan: each sets up .venv by itself. PYTHON chooses the interpreter (3.11 or 3.12).
 PYTHON ?= python3
 CORES ?= all
 CONFIG ?= config/config.yaml
 SHELL := /bin/bash
 RUN := export PATH="$(CURDIR)/.venv/bin:$$PATH";
 
-.PHONY: demo test lint figures report clean
+.PHONY: demo test lint figures plan clean
 
 demo: .venv/ready
-	$(RUN) snakemake --cores $(CORES) --configfile $(CONFIG) -- all report
+	$(RUN) snakemake --cores $(CORES) --configfile $(CONFIG)
 
 test: .venv/ready
 	$(RUN) python -m pytest
@@ -22,11 +22,12 @@ lint: .venv/ready
 
 # Redraws from what is in results/ and starts no training.
 figures: .venv/ready
-	$(RUN) rules=$$(snakemake --configfile $(CONFIG) --list-rules 2>/dev/null | grep -E '^(table|figure)') && \
-	    snakemake --cores $(CORES) --configfile $(CONFIG) --allowed-rules $$rules --forcerun $$rules -- tables figures
+	$(RUN) rules=$$(snakemake --configfile $(CONFIG) --list-rules 2>/dev/null | grep -E '^(table|figure|claims|report)') && \
+	    snakemake --cores $(CORES) --configfile $(CONFIG) --allowed-rules $$rules --forcerun $$rules -- tables figures claims report
 
-report: .venv/ready
-	$(RUN) snakemake --cores $(CORES) --configfile $(CONFIG) -- report
+# What a configuration amounts to: jobs, and hours on this machine, extrapolated from steps that it times first.
+plan: .venv/ready
+	$(RUN) python -m midas.estimate $(CONFIG)
 
 # uv installs in seconds what takes pip minutes; without it, `pip install -r requirements.lock` does the same.
 # Compiled bytecode halves the start of every job.

@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from midas.benchmark import read_header
+from midas.claims import read_claims
 from midas.config import Analysis, Config, ConfigError, Experiment, parse
 from midas.datasets import IMAGE_FOLDERS, KNOWN, Dataset, class_names, read_split
 from midas.plan import Cell, Plan
@@ -78,6 +79,7 @@ def _problems(plan: Plan) -> Iterator[str]:
         yield f"data_root: {config.data_root!r} is not an existing folder"
     yield from _file_problems("nas_bench_201_table", config.nas_bench_201_table, read_header)
     yield from _file_problems("cifar10_split", config.cifar10_split, read_split)
+    yield from _file_problems("claims", config.claims, read_claims)
     names = [(e.space, e.dataset) for e in config.experiments]
     for index, experiment in enumerate(config.experiments):
         key = f"experiments.{index}"
@@ -275,7 +277,7 @@ def _file_problems(key: str, path: str | None, read: Callable[[Path], object]) -
         try:
             read(Path(path))
         except ValueError as error:
-            yield f"{key}: {error}"
+            yield from (f"{key}: {line}" for line in str(error).splitlines())
 
 
 def _done(plan: Plan, cell: Cell) -> bool:

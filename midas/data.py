@@ -11,8 +11,9 @@ import json
 import sys
 import time
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from midas.datasets import Dataset, folder_files, folder_parts, read_npz, read_split
+from midas.folders import describe, write_photos
 from midas.plan import DataRun
 from midas.provenance import write_metrics
 from midas.step import main
@@ -81,13 +83,24 @@ def _digits(_: Dataset) -> Arrays:
 
 def _digit_halves() -> Arrays:
     """Training and test part of scikit-learn's digits: [n, 8, 8] uint8 and labels, in a fixed order."""
-    from sklearn.datasets import load_digits  # 1.5 s, and needed for the embedded images alone
-
-    digits = load_digits()
-    pixels = np.round(digits.images * (255 / 16)).astype(np.uint8)
+    levels, labels = _digit_table()
+    pixels = np.round(levels * (255 / 16)).astype(np.uint8)
     order = np.random.default_rng(0).permutation(len(pixels))
     test, train = order[:DIGITS_TEST], order[DIGITS_TEST:]
-    return (pixels[train], digits.target[train]), (pixels[test], digits.target[test])
+    return (pixels[train], labels[train]), (pixels[test], labels[test])
+
+
+def _digit_table() -> tuple[np.ndarray, np.ndarray]:
+    """Gray levels 0 to 16, [1797, 8, 8], and labels of scikit-learn's digits, from its file: its import takes seconds."""
+    package = find_spec("sklearn")
+    if package is None or package.origin is None:
+        raise ValueError("the embedded digits need the package scikit-learn, which is not installed")
+    path = Path(package.origin).parent / "datasets/data/digits.csv.gz"
+    try:
+        table = np.loadtxt(path, delimiter=",")
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path}: scikit-learn's digits can't be read: {error}") from error
+    return table[:, :-1].reshape(-1, 8, 8), table[:, -1].astype(np.int64)
 
 
 def _digit_pairs(_: Dataset) -> Arrays:
@@ -319,23 +332,40 @@ def pick_device(name: str) -> torch.device:
 
 
 def prepare(run: DataRun, folder: Path) -> None:
-    """Download and check a data set where needed, and write `metrics.json`: numbers, and a digest of images and labels."""
+    """Download, write and check a data set where needed, and write `metrics.json`: numbers, and a digest of the images.
+
+    Raises:
+        ValueError: files are missing or damaged, or not what the data set's description says.
+    """
     start = time.monotonic()
-    train, test = load(run.dataset, torch.device("cpu"))
+    numbers = _of_arrays(run.dataset) if run.in_memory else _of_folder(run.dataset)
+    print(json.dumps(numbers), file=sys.stderr)
+    write_metrics(folder / "metrics.json", "data", run, numbers, time.monotonic() - start)
+
+
+def _of_arrays(dataset: Dataset) -> dict[str, Any]:
+    """Numbers of a data set that is held in memory; the digest is of its pixels and labels."""
+    train, test = load(dataset, torch.device("cpu"))
     content = hashlib.sha256()
     for part in (train, test):
         content.update(part.pixels.numpy().data)
         content.update(part.labels.numpy().data)
     statistics = Statistics.of(train)
-    numbers = {
+    return {
         "train_images": len(train),
         "test_images": len(test),
         "mean": [round(v / 255, 6) for v in statistics.mean.flatten().tolist()],
         "std": [round(v / 255, 6) for v in statistics.std.flatten().tolist()],
         "sha256": content.hexdigest(),
     }
-    print(json.dumps(numbers), file=sys.stderr)
-    write_metrics(folder / "metrics.json", "data", run, numbers, time.monotonic() - start)
+
+
+def _of_folder(dataset: Dataset) -> dict[str, Any]:
+    """Numbers of a folder of images, which are not decoded; the digest is of their names and sizes."""
+    assert dataset.path is not None
+    if dataset.kind == "digit_photos":
+        write_photos(Path(dataset.path), *_digit_halves())
+    return describe(dataset)
 
 
 if __name__ == "__main__":

@@ -6,19 +6,15 @@ killed at any moment: started again, it continues after the last finished epoch 
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save
-from timm.optim import create_optimizer_v2
 from timm.scheduler import CosineLRScheduler
-from timm.utils import AverageMeter, ModelEmaV3
-from torch import Tensor, nn
+from timm.utils import AverageMeter
+from torch import Tensor
 
 from midas.checkpoint import Checkpoint
 from midas.count import count
@@ -31,37 +27,15 @@ from midas.progress import Progress
 from midas.provenance import digest, write_metrics, write_table
 from midas.settings import Retrain
 from midas.step import main
+from midas.training import Batches, History, Training, check_finite, memory_format, resume, save_network
 
-Batches = Iterable[tuple[Tensor, Tensor]]
 
-
-class Trainer:
-    """A network with all that changes while it is trained.
-
-    Args:
-        network: on the device that it is trained on.
-        settings: the protocol.
-        seed: of the drop-path masks, which are a function of seed, epoch and step.
-    """
+class Trainer(Training[Retrain]):
+    """A network in training on batches that lie on its device."""
 
     def __init__(self, network: Skeleton, settings: Retrain, seed: int):
-        self.network, self.settings, self.seed = network, settings, seed
-        self.device = next(network.parameters()).device
-        self.optimizer = create_optimizer_v2(
-            network,
-            opt="sgd" if settings.nesterov else "momentum",
-            lr=settings.lr,
-            momentum=settings.momentum,
-            weight_decay=settings.weight_decay,
-            filter_bias_and_bn=False,  # DARTS and NAS-Bench-201 decay every parameter
-        )
+        super().__init__(network, settings, seed, settings.nesterov)
         self.schedule = CosineLRScheduler(self.optimizer, t_initial=settings.epochs)
-        self.ema = ModelEmaV3(network, decay=settings.ema) if settings.ema else None
-
-    @property
-    def evaluated(self) -> nn.Module:
-        """The network that is tested and kept: that of the averaged weights where there is one."""
-        return self.ema.module if self.ema else self.network
 
     def train(self, batches: Batches, epoch: int) -> dict[str, float]:
         """Train one epoch (they count from 0) and say how it went."""
@@ -73,28 +47,10 @@ class Trainer:
         for step, (x, y) in enumerate(batches):
             seed_step(self.seed, "drop_path", epoch, step)
             loss, logits = self._step(x, y)
-            if self.ema:
-                self.ema.update(self.network)
             losses.update(loss.double(), len(y))
             hits.update(_hits(logits, y), len(y))
         lr = self.optimizer.param_groups[0]["lr"]
         return {"lr": lr, "train_loss": float(losses.avg), "train_accuracy": _percent(hits)}
-
-    def _step(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        with self._autocast():
-            logits, auxiliary = self.network.forward_auxiliary(self._layout(x))
-        loss = total = self._loss(logits, y)
-        if auxiliary is not None:
-            total = loss + self.settings.auxiliary * self._loss(auxiliary, y)
-        self.optimizer.zero_grad()
-        total.backward()
-        if self.settings.clip:
-            nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.clip)
-        self.optimizer.step()
-        return loss.detach(), logits.detach()
-
-    def _loss(self, logits: Tensor, y: Tensor) -> Tensor:
-        return F.cross_entropy(logits.float(), y, label_smoothing=self.settings.label_smoothing)
 
     @torch.no_grad()
     def test(self, batches: Batches) -> dict[str, float]:
@@ -108,29 +64,6 @@ class Trainer:
             losses.update(F.cross_entropy(logits.float(), y).double(), len(y))
             hits.update(_hits(logits, y), len(y))
         return {"test_loss": float(losses.avg), "test_accuracy": _percent(hits)}
-
-    def _layout(self, x: Tensor) -> Tensor:
-        return x.contiguous(memory_format=_layout(self.settings))
-
-    def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.precision == "bfloat16")
-
-    def _parts(self) -> dict[str, Any]:
-        parts = {"network": self.network, "optimizer": self.optimizer}
-        return parts | ({"ema": self.ema.module} if self.ema else {})
-
-    def state_dict(self) -> dict[str, Any]:
-        """What `load_state_dict` needs in order to go on as if nothing had happened."""
-        return {name: part.state_dict() for name, part in self._parts().items()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from the state of another trainer of the same run."""
-        for name, part in self._parts().items():
-            part.load_state_dict(state[name])
-
-
-def _layout(settings: Retrain) -> torch.memory_format:
-    return torch.channels_last if settings.channels_last else torch.contiguous_format
 
 
 def _hits(logits: Tensor, y: Tensor) -> Tensor:
@@ -156,27 +89,18 @@ def retrain(run: RetrainRun, folder: Path) -> None:
     # the cell itself: another search may have written the same path
     identity = {"config": run.model_dump(mode="json"), "genotype": str(genotype), "source_digest": digest("retrain")}
     checkpoint = Checkpoint(folder.with_name(f"{folder.name}_checkpoint"), identity)
-    history, before = _resume(trainer, checkpoint)
+    history, before = resume(trainer, checkpoint)
     for row in _epochs(trainer, run, len(history)):
         history.append(row)
         seconds = before + time.monotonic() - start
         checkpoint.save({"trainer": trainer.state_dict(), "history": history, "seconds": seconds})
     write_table(folder / "history.csv", history)
-    _save(trainer.evaluated, genotype, folder / "model.safetensors")
+    save_network(trainer.evaluated, genotype, folder / "model.safetensors")
     numbers = _numbers(trainer.network, history, run.dataset.image)
     write_metrics(folder / "metrics.json", "retrain", run, numbers, before + time.monotonic() - start, device)
 
 
-def _resume(trainer: Trainer, checkpoint: Checkpoint) -> tuple[list[dict[str, float]], float]:
-    """Rows of the finished epochs, and the seconds that they took."""
-    state = checkpoint.load()
-    if state is None:
-        return [], 0.0
-    trainer.load_state_dict(state["trainer"])
-    return state["history"], state["seconds"]
-
-
-def _numbers(network: Skeleton, history: list[dict[str, float]], image: tuple[int, int]) -> dict[str, float]:
+def _numbers(network: Skeleton, history: History, image: tuple[int, int]) -> dict[str, float]:
     params, multiply_adds = count(network, image)
     last = {name: history[-1][name] for name in ("test_accuracy", "test_loss", "train_accuracy")}
     return last | {"params": params, "multiply_adds": multiply_adds, "epochs": len(history)}
@@ -186,7 +110,7 @@ def _network(run: RetrainRun, genotype: Genotype, device: torch.device) -> Skele
     settings = run.retrain
     seed_step(run.seed, "weights", 0, 0)
     network = build(genotype, settings.channels, settings.cells, run.dataset.classes, auxiliary=settings.auxiliary > 0)
-    return network.to(device).to(memory_format=_layout(settings))
+    return network.to(device).to(memory_format=memory_format(settings))
 
 
 def _epochs(trainer: Trainer, run: RetrainRun, done: int) -> Iterable[dict[str, float]]:
@@ -199,16 +123,9 @@ def _epochs(trainer: Trainer, run: RetrainRun, done: int) -> Iterable[dict[str, 
     for epoch in range(done, settings.epochs):
         row = trainer.train(progress.steps(loader.epoch(epoch), len(loader), epoch), epoch)
         row |= trainer.test(in_order(test, statistics, settings.batch_size))
-        for name in ("train_loss", "test_loss"):
-            if not math.isfinite(row[name]):
-                raise ValueError(f"{name} of epoch {epoch + 1} is {row[name]}; try a smaller retrain.lr or clip")
+        check_finite(row, epoch, "retrain")
         progress.epoch(epoch, **row)
         yield {"epoch": epoch + 1, **row}
-
-
-def _save(network: nn.Module, genotype: Genotype, path: Path) -> None:
-    tensors = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}
-    path.write_bytes(save(tensors, {"genotype": str(genotype)}))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Statistics, tables and reading of dumps, on small made-up dumps that only tests ever see."""
+"""Reading of dumps; made-up results that tests of statistics, tables and figures share, and that only tests ever see."""
 
 from __future__ import annotations
 
@@ -11,12 +11,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from diptest import diptest
 
-from midas.analysis import dumps, literature, statistics, tables
-from midas.analysis.dumps import Dump
+from midas.analysis import dumps
 from midas.benchmark import ACCURACIES
-from midas.config import Config
+from midas.config import Config, Experiment
 from midas.genotype import parse
 from midas.plan import Plan, PresentRun
 from midas.spaces import get_space
@@ -30,6 +28,7 @@ DARTS_CELL = f"Genotype(normal={_NODES}, normal_concat=[2, 3, 4, 5], reduce={_NO
 
 
 def make_config(root: Path, **changes: Any) -> Config:
+    """A configuration of tables 1 and 2 and figures 1 to 7 and 12, unless it is changed."""
     protocol = {
         "search": {"cells": 3, "epochs": 6},
         "retrain": {"channels": 8, "cells": 3, "epochs": 2, "auxiliary": 0},
@@ -44,7 +43,7 @@ def make_config(root: Path, **changes: Any) -> Config:
         "methods": {"midas": {}, "no_patch": {"patch_size": None}, "darts": {"weights": "static"}},
         "experiments": [
             {"space": "nas_bench_201", "dataset": "digits", "methods": both, **protocol},
-            {"space": "darts", "dataset": "digits", "methods": both, "search_only": ["no_patch"], **protocol},
+            {"space": "darts", "dataset": "digits", "methods": both, "ablation": ["no_patch"], **protocol},
             {"space": "darts", "dataset": "digit_pairs", "methods": ["midas"], **protocol},
         ],
         "analysis": {"space": "darts", "dataset": "digits", "method": "midas", "compare": ["no_patch", "midas"]},
@@ -58,33 +57,79 @@ def write_results(plan: Plan, images: int = 400) -> None:
         folder = plan.cell_folder(cell)
         rng = np.random.default_rng([cell.seed, *map(ord, str(folder.relative_to(plan.root)))])
         space = cell.experiment.space
-        classes = 10 if cell.experiment.dataset == "digits" else 100
-        _write_dump(folder / "search", space, images, classes, rng)
         text = NB201_CELL if space == "nas_bench_201" else DARTS_CELL
+        if not plan.is_random(cell.method):
+            classes = 10 if cell.experiment.dataset == "digits" else 100
+            static = plan.config.methods[cell.method].weights == "static"
+            _write_dump(folder / "search", space, images, 1 if static else classes, rng)
+            _write_history(folder / "search/history.csv", text, rng)
+            write_metrics(folder / "search/metrics.json", {"valid_accuracy": 80.0 + cell.seed}, 40.0 + cell.seed)
         (folder / "decode").mkdir(parents=True)
         parse(text).save(folder / "decode/genotype.json")
-        _write_history(folder / "search/history.csv", text, rng)
         numbers = {"test_accuracy": 90 + 5 * rng.random(), "params": 100_000 + cell.seed}
-        _write_metrics(folder / "search/metrics.json", {"valid_accuracy": 80.0}, 40.0 + cell.seed)
-        _write_metrics(folder / "retrain/metrics.json", numbers, 10.0)
+        write_metrics(folder / "retrain/metrics.json", numbers, 10.0)
         _write_lookup(folder / "lookup", rng)
+    for cell in plan.transfers():
+        rng = np.random.default_rng(cell.seed)
+        numbers = {"test_top1": 70 + 5 * rng.random(), "test_top5": 90 + 5 * rng.random(), "params": 4_700_000}
+        counts = {"multiply_adds": 590e6 + 20e6 * cell.seed, "mobile_setting": cell.seed == 0}
+        write_metrics(plan.cell_folder(cell) / "transfer/metrics.json", {**numbers, **counts}, 7200.0)
+    for experiment in plan.costs():
+        write_cost(plan.root / experiment.space / experiment.dataset / "cost/metrics.json", experiment)
+
+
+def write_cost(path: Path, experiment: Experiment) -> None:
+    """The measurement of a search's cost: the baseline takes 0.5 s a step, any other method 0.75 s."""
+    settings = experiment.cost
+    assert settings is not None
+    sides, sizes = settings.resolutions, settings.patch_sizes
+    parts = [("methods", method, 16, None) for method in (settings.baseline, *settings.methods)]
+    parts += [("resolution", m, side, None) for side in sides for m in (settings.baseline, settings.methods[0])]
+    parts += [("patch_size", settings.methods[0], 16, size) for size in sizes]
+    rows = []
+    for part, method, side, size in parts:
+        factor = 1.0 if method == settings.baseline else 1.5
+        row: dict[str, Any] = {"part": part, "method": method, "image_height": side, "image_width": side}
+        row |= {
+            "patch_size": size,
+            "weights_params": 1_234_567,
+            "architecture_params": 196,
+            "multiply_adds": 12_345_678,
+        }
+        row |= {"step_seconds": 0.5 * factor, "step_seconds_low": 0.4 * factor, "step_seconds_high": 0.6 * factor}
+        row |= {"ratio": factor, "ratio_low": factor - 0.25, "ratio_high": factor + 0.25, "epoch_seconds": 50 * factor}
+        row |= {"peak_memory_bytes": 250_000_000, "memory_ratio": None if factor == 1 else 1.25}
+        rows.append(row)
+    few = dict.fromkeys(("ratio_low", "ratio_high"))
+    rows = [row | (few if settings.repeats < 6 else {}) for row in rows]
+    numbers = {
+        "convention": "counted by a test.",
+        "baseline": settings.baseline,
+        "repeats": settings.repeats,
+        "steps": settings.steps,
+        "rows": rows,
+    }
+    write_metrics(path, {**numbers, "steps_per_epoch": 100}, 60.0)
 
 
 def _write_dump(folder: Path, space_name: str, images: int, classes: int, rng: np.random.Generator) -> None:
+    """A dump with as many images; with one class that of a static method, which has one row for all images."""
     space = get_space(space_name)
     kinds = [layer.kind for layer in space.skeleton(4) if layer.kind in space.cells]
-    spec = next(iter(space.cells.values()))
-    shape = (len(kinds), len(spec.edges), len(space.operations))
-    labels = np.arange(images) % classes
-    logits = 0.4 * rng.normal(size=shape) + 0.05 * rng.normal(size=(classes, *shape))[labels]
-    p = np.exp(logits + 0.1 * rng.normal(size=(images, *shape)))
+    specs = [space.cells[kind] for kind in kinds]
+    offered = np.array([[[o in ops for o in space.operations] for ops in spec.candidates] for spec in specs])
+    images = 1 if classes == 1 else images
+    labels = np.arange(images) % classes if classes > 1 else np.array([-1])
+    logits = 0.4 * rng.normal(size=offered.shape) + 0.05 * rng.normal(size=(classes, *offered.shape))[labels]
+    p = np.exp(logits + 0.1 * rng.normal(size=(images, *offered.shape))) * offered
     p = (p / p.sum(-1, keepdims=True)).astype(np.float32)
     folder.mkdir(parents=True)
     np.savez(
         folder / "arch.npz", p=p, labels=labels, kinds=np.array(kinds), operations=np.array(space.operations),
-        edges=np.array(spec.edges), offered=np.ones(shape, bool), classes=np.array([str(k) for k in range(classes)]),
+        edges=np.array(specs[0].edges), offered=offered, classes=np.array([str(k) for k in range(classes)]),
     )  # fmt: skip
-    _write_example(folder / "example.npz", space.operations, range(spec.nodes[-1]), spec.nodes[-1], rng)
+    last = specs[0].nodes[-1]
+    _write_example(folder / "example.npz", space.operations, range(last), last, rng)
 
 
 def _write_example(path: Path, names: tuple[str, ...], sources: range, node: int, rng: np.random.Generator) -> None:
@@ -104,10 +149,12 @@ def _write_history(path: Path, text: str, rng: np.random.Generator) -> None:
     epochs = np.arange(1, 31)
     accuracy = 95 - 80 * np.exp(-epochs / 6) + rng.normal(size=len(epochs))
     texts = [text if epoch > 9 else f"earlier {epoch // 4}" for epoch in epochs]
-    pd.DataFrame({"epoch": epochs, "valid_accuracy": accuracy, "genotype": texts}).to_csv(path, index=False)
+    columns = {"epoch": epochs, "valid_accuracy": accuracy, "entropy": 2 - epochs / 100, "genotype": texts}
+    pd.DataFrame(columns).to_csv(path, index=False)
 
 
-def _write_metrics(path: Path, numbers: dict[str, Any], seconds: float) -> None:
+def write_metrics(path: Path, numbers: dict[str, Any], seconds: float) -> None:
+    """A `metrics.json` of a run that took so long."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({**numbers, "cost": {"wall_seconds": seconds, "device": "a test's processor"}}))
 
@@ -115,7 +162,7 @@ def _write_metrics(path: Path, numbers: dict[str, Any], seconds: float) -> None:
 def _write_lookup(folder: Path, rng: np.random.Generator) -> None:
     cell = {name: float(90 + rng.normal()) for name in ACCURACIES}
     benchmark = {name: {"best": 94.0, "mean": 80.0, "std": 9.0} for name in ACCURACIES}
-    _write_metrics(folder / "metrics.json", {"cell": cell, "benchmark": benchmark, "benchmark_cells": 15625}, 1.0)
+    write_metrics(folder / "metrics.json", {"cell": cell, "benchmark": benchmark, "benchmark_cells": 15625}, 1.0)
     column = np.minimum(94, 70 + np.repeat(rng.normal(size=6), 5).cumsum() * 2 + np.arange(30))
     history = {"epoch": np.arange(1, 31), "arch": NB201_CELL, **dict.fromkeys(ACCURACIES, column)}
     pd.DataFrame(history).to_csv(folder / "history.csv", index=False)
@@ -128,121 +175,9 @@ def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
     return plan
 
 
-def small_dump(p: np.ndarray, labels: list[int], offered: np.ndarray | None = None) -> Dump:
-    _, cells, edges, operations = p.shape
-    shape = cells, edges, operations
-    return Dump(
-        p=p.astype(np.float32),
-        labels=np.array(labels),
-        kinds=["cell"] * cells,
-        operations=["none", "skip_connect"][:operations],
-        edges=np.array([[0, edge + 1] for edge in range(edges)]),
-        offered=np.ones(shape, bool) if offered is None else offered,
-        classes=["cat", "dog", "ship"],
-    )
-
-
-def test_similarity_equals_cosines_by_hand() -> None:
-    # class means (1, 0), (0, 1), (1, 1) / 2: raw cosines 0, 1/sqrt(2), 1/sqrt(2)
-    p = np.array([[0.5, 0], [1.5, 0], [0, 1], [0.5, 0.5]])[:, None, None, :]
-    table = statistics.similarity(small_dump(p, [0, 0, 1, 2])).set_index(["class_a", "class_b"])
-    assert table.loc[("cat", "dog"), "cosine"] == pytest.approx(0)
-    assert table.loc[("cat", "ship"), "cosine"] == pytest.approx(2**-0.5)
-    # the mean over classes is (1/2, 1/2): ship equals it, cat and dog lie opposite each other
-    assert table.loc[("cat", "dog"), "cosine_centred"] == pytest.approx(-1)
-    assert np.isnan(table.loc[("cat", "ship"), "cosine_centred"])
-
-
-def test_similarity_leaves_out_classes_without_images() -> None:
-    table = statistics.similarity(small_dump(np.random.default_rng(0).random((4, 1, 1, 2)), [0, 0, 2, 2]))
-    assert sorted(set(table["class_a"])) == ["cat", "ship"]
-
-
-def test_dip_test_finds_two_modes_and_skips_constants() -> None:
-    rng = np.random.default_rng(0)
-    two_modes = np.concatenate([rng.normal(0.2, 0.01, 200), rng.normal(0.8, 0.01, 200)])
-    p = np.zeros((400, 1, 2, 2))
-    p[:, 0, 0, 0], p[:, 0, 0, 1] = two_modes, rng.normal(0.5, 0.05, 400)
-    p[:, 0, 1, 0] = 0.25  # constant: no test
-    p[:, 0, 1, 1] = two_modes  # not offered: no test
-    offered = np.array([[[True, True], [True, False]]])
-    tests = statistics.dip_tests(small_dump(p, [0] * 400, offered))
-    assert list(zip(tests["edge"], tests["operation"], strict=True)) == [(0, "none"), (0, "skip_connect")]
-    assert tests["p_value"][0] < 0.001
-    assert tests["p_value"][1] > 0.05
-    dip, p_value = diptest(p[:, 0, 0, 1].astype(np.float32).astype(np.float64))
-    assert (tests["dip"][1], tests["p_value"][1]) == (dip, p_value)
-    summary = statistics.dip_summary(tests, int(offered.sum()))
-    assert summary == {
-        "tested": 2,
-        "constant": 1,
-        "rejected": 1,
-        "rejected_share": 0.5,
-        "rejected_benjamini_hochberg": 1,
-    }
-
-
-def test_dip_of_two_points_is_the_largest_there_is() -> None:
-    # Hartigan and Hartigan 1985: the dip lies between 1 / (2 n) and 1/4
-    p = np.repeat([0.0, 1.0], 50)[:, None, None, None]
-    assert statistics.dip_tests(small_dump(p, [0] * 100))["dip"][0] == pytest.approx(0.25, abs=0.01)
-
-
-def test_correction_for_many_tests_rejects_less() -> None:
-    tests = pd.DataFrame({"p_value": [0.001, *np.linspace(0.03, 1, 99)]})
-    summary = statistics.dip_summary(tests, 100)
-    assert summary["rejected"] == 4
-    assert summary["rejected_benjamini_hochberg"] == 0
-
-
-def test_all_constant_weights_are_no_error() -> None:
-    tests = statistics.dip_tests(small_dump(np.ones((5, 1, 1, 2)), [0] * 5))
-    assert statistics.dip_summary(tests, 2)["rejected_share"] is None
-
-
-def test_dip_test_needs_four_images() -> None:
-    with pytest.raises(ValueError, match="3 images are too few"):
-        statistics.dip_tests(small_dump(np.random.default_rng(0).random((3, 1, 1, 2)), [0] * 3))
-
-
-def test_weights_by_hand() -> None:
-    # a pair of edges, one with all of it 3/4 and one with 1/2 of its weight on the first operation
-    p = np.array([[[0.9, 0.3], [0.4, 0.4]], [[0.9, 0.3], [0.2, 0.2]]])[:, None]
-    table = statistics.weights(small_dump(p, [0, 1])).set_index("operation")
-    assert table.loc["none", "share"] == pytest.approx((0.75 + 0.5) / 2)
-    assert table.loc["skip_connect", "share"] == pytest.approx((0.25 + 0.5) / 2)
-    assert table.loc["none", "weight"] == pytest.approx((0.9 + 0.3) / 2)
-    assert table.loc["none", "std"] == pytest.approx((0 + 0.1) / 2)
-    assert table.loc["none", "uniform"] == pytest.approx(0.5)
-
-
-def test_weights_count_only_edges_that_offer_the_operation() -> None:
-    p = np.array([[[0.6, 0.4], [1.0, 0.0]]])[:, None]
-    offered = np.array([[[True, True], [True, False]]])
-    table = statistics.weights(small_dump(p, [0], offered)).set_index("operation")
-    assert table.loc["skip_connect", ["edges", "share", "uniform"]].tolist() == pytest.approx([1, 0.4, 0.5])
-    assert table.loc["none", ["edges", "share", "uniform"]].tolist() == pytest.approx([2, 0.8, 0.75])
-
-
-def test_statistics_writes_every_method_and_seed(plan: Plan, tmp_path: Path) -> None:
-    statistics.statistics(PresentRun(config=plan.config), tmp_path)
-    weights = pd.read_csv(tmp_path / "weights.csv")
-    assert set(zip(weights["method"], weights["seed"], strict=True)) == {
-        (m, s) for m in ("midas", "no_patch") for s in (0, 1)
-    }
-    assert np.allclose(weights.groupby(["method", "seed", "cell"])["share"].sum(), 1)
-    dip = pd.read_csv(tmp_path / "dip.csv")
-    metrics = json.loads((tmp_path / "metrics.json").read_text())
-    assert [summary["tested"] for summary in metrics["dip"]] == dip.groupby("seed").size().tolist() == [4 * 14 * 7] * 2
-    assert [summary["rejected"] for summary in metrics["dip"]] == (dip["p_value"] < 0.05).groupby(
-        dip["seed"]
-    ).sum().tolist()
-    assert len(pd.read_csv(tmp_path / "similarity.csv")) == 2 * 10 * 10
-
-
-def test_statistics_needs_the_key_analysis(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="analysis: missing"):
-        statistics.statistics(PresentRun(config=make_config(tmp_path, analysis=None)), tmp_path)
+def with_config(plan: Plan, **changes: Any) -> Plan:
+    """The plan of the same results under a configuration with some keys changed."""
+    return Plan(plan.config.model_copy(update=changes))
 
 
 def test_a_missing_dump_is_named_in_one_line(tmp_path: Path) -> None:
@@ -272,108 +207,6 @@ def test_a_dump_whose_arrays_do_not_fit_is_refused(plan: Plan, tmp_path: Path) -
     np.savez(tmp_path / "arch.npz", **{k: v for k, v in arrays.items() if k != "kinds"})
     with pytest.raises(ValueError, match="lacks kinds"):
         dumps.load_dump(tmp_path / "arch.npz")
-
-
-def make_table(plan: Plan, number: int, folder: Path) -> tuple[pd.DataFrame, str, str]:
-    tables.make(PresentRun(number=number, config=plan.config), folder)
-    texts = [(folder / f"table_{number}.{suffix}").read_text() for suffix in ("md", "tex")]
-    return pd.read_csv(folder / f"table_{number}.csv"), *texts
-
-
-def with_config(plan: Plan, **changes: Any) -> Plan:
-    return Plan(plan.config.model_copy(update=changes))
-
-
-def test_darts_table_equals_the_files(plan: Plan, tmp_path: Path) -> None:
-    numbers, text, _ = make_table(plan, 2, tmp_path)
-    folders = [plan.folder("darts", "digits", "midas", seed) for seed in (0, 1)]
-    errors = [100 - json.loads((folder / "retrain/metrics.json").read_text())["test_accuracy"] for folder in folders]
-    chosen = (numbers["dataset"] == "digits") & (numbers["method"] == "midas") & (numbers["quantity"] == "test_error")
-    row = numbers[chosen].iloc[0]
-    assert row[["mean", "std", "best", "n"]].tolist() == pytest.approx(
-        [np.mean(errors), np.std(errors, ddof=1), min(errors), 2]
-    )
-    assert f"| {np.mean(errors):.2f} ± {np.std(errors, ddof=1):.2f} " in text
-    assert "40.50 ± 0.71" in text  # seconds of the two searches: 40 and 41
-    assert "a test's processor" in text
-    assert "they don't compare with the rows above" in text
-    assert "made-up numbers" in text
-
-
-def test_one_seed_has_no_spread(plan: Plan, tmp_path: Path) -> None:
-    numbers, text, latex = make_table(with_config(plan, seeds=[1]), 2, tmp_path)
-    own = numbers[numbers["status"] == "measured"]
-    assert own["std"].isna().all()
-    assert (own["n"] == 1).all()
-    error = own[own["quantity"] == "test_error"]["mean"].iloc[0]
-    assert f"{error:.2f} ± — " in text
-    assert rf"{error:.2f} $\pm$ ---" in latex
-    assert "no spread" in text
-
-
-def test_unconfirmed_literature_is_marked(plan: Plan, tmp_path: Path) -> None:
-    numbers, text, latex = make_table(plan, 2, tmp_path)
-    unconfirmed = set(numbers.loc[numbers["status"] == "from_memory", "method"])
-    assert unconfirmed
-    for name in unconfirmed:
-        assert f"*{name}†*" in text
-        assert rf"\textit{{{name}$^\dagger$}}" in latex
-    assert "*beta-DARTS" not in text
-    assert "- † not confirmed" in text
-
-
-def test_literature_prints_what_it_holds(plan: Plan, tmp_path: Path) -> None:
-    _, text, _ = make_table(plan, 2, tmp_path)
-    rows = {
-        line.split("|")[1].strip(): [cell.strip() for cell in line.split("|")[2:-1]]
-        for line in text.splitlines()
-        if "|" in line
-    }
-    assert rows["DARTS-2nd"] == ["2.76 ± 0.09", "—", "17.54‡", "—", "3.3", "1"]
-    assert rows["P-DARTS (4 independent searches)§"] == ["2.81 ± 0.14", "—", "17.49‡", "—", "3.3 ± 0.25", "0.3"]
-    assert rows["MIDAS"] == ["2.58‡", "—", "16.62‡", "—", "—", "—"]
-
-
-def test_nas_bench_201_table_of_trained_cells_says_so(plan: Plan, tmp_path: Path) -> None:
-    numbers, text, _ = make_table(plan, 1, tmp_path)
-    assert set(numbers.loc[numbers["status"] == "measured", "quantity"]) == {"test_accuracy", "params_m"}
-    assert "trained from scratch (no table of the benchmark was given)" in text
-    assert "they don't compare" in text
-    assert "optimum" not in text
-
-
-def test_nas_bench_201_table_of_looked_up_cells(plan: Plan, tmp_path: Path) -> None:
-    numbers, text, _ = make_table(with_config(plan, nas_bench_201_table="benchmark.csv"), 1, tmp_path)
-    files = [plan.folder("nas_bench_201", "digits", "darts", seed) / "lookup/metrics.json" for seed in (0, 1)]
-    values = [json.loads(file.read_text())["cell"]["c100_test_acc_200"] for file in files]
-    chosen = (numbers["method"] == "darts") & (numbers["quantity"] == "c100_test_acc_200")
-    assert numbers[chosen].iloc[0][["mean", "best"]].tolist() == pytest.approx([np.mean(values), max(values)])
-    assert "| benchmark    | random cell            | —               | 15625 | 80.00 ± 9.00 " in text
-    assert "| benchmark    | optimum                | —               | —     | 94.00 " in text
-    assert "looked up in the benchmark" in text
-
-
-def test_a_table_without_its_files_names_the_file(tmp_path: Path) -> None:
-    with pytest.raises(
-        ValueError, match=r"midas/seed0/retrain/metrics\.json: not a readable metrics file: No such file"
-    ):
-        tables.make(PresentRun(number=2, config=make_config(tmp_path)), tmp_path)
-    with pytest.raises(ValueError, match=r"table 9 does not exist at size demo; allowed: \[1, 2\]"):
-        tables.make(PresentRun(number=9, config=make_config(tmp_path)), tmp_path)
-
-
-def test_literature_agrees_with_its_source() -> None:
-    source = Path(__file__).parent.parent.parent / "shared/literature/darts.csv"
-    if not source.exists():
-        pytest.skip("the collection of published numbers is not beside the repository")
-    theirs = pd.read_csv(source).dropna(subset=["c10_err_mean", "c10_err_best"], how="all").set_index("method")
-    ours = literature.load("darts")
-    ours = ours[ours["quantity"] == "c10_error"].set_index("method")
-    common = ours.index.intersection(theirs.index)
-    assert len(common) > 40
-    for part in ("mean", "std", "best"):
-        expected = theirs.loc[common, f"c10_err_{part}"].to_numpy()
-        assert np.array_equal(ours.loc[common, part].to_numpy(dtype=float), expected, equal_nan=True)
 
 
 def test_analysis_runs_without_torch() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,13 +126,15 @@ def load_number(path: Path, *keys: str) -> float:
         keys: the way to the number, from the outermost key.
 
     Raises:
-        ValueError: the file is missing or damaged, or lacks the number.
+        ValueError: the file is missing or damaged, lacks the number, or holds something else there.
     """
     value: Any = load_metrics(path)
     for key in keys:
         if not isinstance(value, dict) or key not in value:
             raise ValueError(f"{path}: key {'.'.join(keys)} is missing")
         value = value[key]
+    if not isinstance(value, int | float):
+        raise ValueError(f"{path}: {'.'.join(keys)} is {value!r}, not a number")
     return float(value)
 
 
@@ -158,7 +161,7 @@ def _arrays(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
             if missing:
                 raise ValueError(f"lacks {', '.join(missing)}")
             return {name: file[name] for name in names}
-    except (OSError, EOFError, zipfile.BadZipFile, ValueError) as error:
+    except (OSError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError, ValueError) as error:
         raise ValueError(f"{path}: not a readable dump: {_reason(error)}") from error
 
 

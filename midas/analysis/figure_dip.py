@@ -1,13 +1,15 @@
-"""Figure 3, whether the weights are unimodal over the images (from dip.csv and arch.npz)."""
+"""Figure 3, whether the weights are unimodal over the images (from dip.csv, metrics.json and arch.npz)."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from midas.analysis.dumps import load_dump, load_table
+from midas.analysis.dumps import load_dump, load_metrics, load_table
 from midas.analysis.statistics import LEVEL
 from midas.analysis.style import COLOURS, WIDTH, node_label, operation_label, panel_label
 from midas.plan import Plan
@@ -18,7 +20,7 @@ def dip(plan: Plan) -> Figure:
     """Left the p-values of all dip tests, right the distribution of one weight.
 
     Raises:
-        ValueError: dip.csv or the dump is missing, or no weight was tested.
+        ValueError: dip.csv, metrics.json or the dump is missing or damaged, or no weight was tested.
     """
     chosen = plan.config.analysis
     assert chosen is not None  # the dispatcher offers this figure only then
@@ -29,7 +31,7 @@ def dip(plan: Plan) -> Figure:
         raise ValueError(f"{path}: holds no test for seed {plan.config.seeds[0]}; all its weights are constant")
     figure = Figure(figsize=(WIDTH, 2.4), layout="constrained")
     left, right = figure.subplots(1, 2)
-    _draw_p_values(left, table)
+    _draw_p_values(left, table, _verdict(plan.root / "analysis/metrics.json"))
     row = median_test(first)
     dump = load_dump(plan.folder(chosen.space, chosen.dataset, chosen.method, plan.config.seeds[0]) / "search/arch.npz")
     values = dump.p[:, row["cell"], row["edge"], dump.operations.index(row["operation"])]
@@ -45,17 +47,30 @@ def median_test(tests: pd.DataFrame) -> pd.Series:
     return tests.sort_values(["p_value", "cell", "edge", "operation"]).iloc[(len(tests) - 1) // 2]
 
 
-def _draw_p_values(ax: Axes, table: pd.DataFrame) -> None:
-    p_values = table["p_value"]
-    counts, edges = np.histogram(p_values, bins=20, range=(0, 1))
+def _verdict(path: Path) -> str:
+    """What the tests of all searches say, in words."""
+    keys = ("tested", "rejected", "expected_by_chance", "rejected_benjamini_hochberg")
+    try:
+        rows = load_metrics(path)["dip"]
+        tested, rejected, expected, corrected = (sum(row[key] or 0 for row in rows) for key in keys)
+        images = rows[0]["images"]
+    except (KeyError, TypeError, IndexError) as error:
+        raise ValueError(f"{path}: holds no summary of the dip tests: {error}") from error
+    searches = f", {len(rows)} searches" if len(rows) > 1 else ""
+    return (
+        f"rejected: {rejected:,} of {tested:,}\nexpected by chance: {expected:,.0f}\n"
+        f"after Benjamini-Hochberg: {corrected:,}\n({images:,} images{searches})"
+    )
+
+
+def _draw_p_values(ax: Axes, table: pd.DataFrame, verdict: str) -> None:
+    counts, edges = np.histogram(table["p_value"], bins=20, range=(0, 1))
     colours = ["#D55E00" if edge < LEVEL else "#A9A9A9" for edge in edges[:-1]]
     ax.bar(edges[:-1], counts, width=np.diff(edges), align="edge", color=colours, edgecolor="white", linewidth=0.4)
     ax.axvline(LEVEL, color="black", linewidth=0.9, linestyle="--")
-    share = f"{(p_values < LEVEL).mean():.1%} below {LEVEL}"
-    count = f"{len(table):,} weights, {table['seed'].nunique()} search{'es' if table['seed'].nunique() > 1 else ''}"
-    ax.text(LEVEL + 0.025, 0.97, f"{share}\n{count}", transform=ax.get_xaxis_transform(), va="top", fontsize=7)
-    ax.set(xlim=(0, 1), ylim=(0, max(counts) * 1.25), xlabel="p-value of the dip test", ylabel="weights")
-    panel_label(ax, "a", "all weights")
+    ax.text(LEVEL + 0.025, 0.97, verdict, transform=ax.get_xaxis_transform(), va="top", fontsize=7)
+    ax.set(xlim=(0, 1), ylim=(0, max(counts) * 1.4), xlabel="p-value of the dip test", ylabel="weights")
+    panel_label(ax, "a", f"all weights, rejected below {LEVEL}")
 
 
 def _draw_weight(ax: Axes, values: np.ndarray, row: pd.Series, family: str) -> None:

@@ -1,11 +1,11 @@
-"""The statistics behind figures 2 to 5: ``python -m midas.analysis.statistics RUN FOLDER``.
+"""The statistics behind figures 2 to 5 and claims on them: ``python -m midas.analysis.statistics RUN FOLDER``.
 
 Files in FOLDER (cells, edges and nodes are counted from 0, as in the dumps; edges go from `source` to `target`):
 
 - dip.csv: Hartigan's dip test of each weight p[:, cell, edge, operation] over the images: statistic and p-value.
 - similarity.csv: cosine between the mean weights of two classes, raw and after the mean over the classes is taken away.
 - weights.csv: how much weight each operation gets in each cell; see `weights`.
-- metrics.json: the summary of the dip tests, with configuration and provenance.
+- metrics.json: summary of the dip tests, the class's effect on the weights, the test of the groups of classes.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from diptest import diptest
-from scipy.stats import false_discovery_control
+from scipy.stats import binomtest, false_discovery_control
 
+from midas.analysis.class_tests import class_effect, group_test
 from midas.analysis.dumps import Dump, load_dump
 from midas.plan import Plan, PresentRun
 from midas.provenance import write_metrics
@@ -112,22 +113,53 @@ def weights(dump: Dump) -> pd.DataFrame:
 
 
 def dip_summary(tests: pd.DataFrame, offered: int) -> dict[str, Any]:
-    """Counts of the dip tests of one search.
+    """Counts of the dip tests of one search, and what chance would do.
+
+    A test at level 0.05 rejects at most 5 % of unimodal weights (fewer where they are bell-shaped: the dip test is exact
+    for the uniform distribution alone). Interval and binomial test take the weights as independent; those of an edge
+    aren't, since they sum to a constant, so both are rough guides.
 
     Args:
         tests: result of `dip_tests`.
         offered: number of weights, constant ones included.
+
+    Returns:
+        tested, constant, rejected (p < 0.05), their share with its 95 % Clopper-Pearson interval (rejected_low,
+        rejected_high), expected_by_chance, chance_p_value (probability of as many rejections or more by chance) and
+        rejected_benjamini_hochberg (at a false discovery rate of 0.05). Shares are None where nothing was tested.
     """
     p_values = tests["p_value"].to_numpy()
-    rejected = int((p_values < LEVEL).sum())
-    corrected = int((false_discovery_control(p_values, method="bh") < LEVEL).sum()) if len(p_values) else 0
-    return {
-        "tested": len(tests),
-        "constant": offered - len(tests),
-        "rejected": rejected,
-        "rejected_share": rejected / len(tests) if len(tests) else None,
-        "rejected_benjamini_hochberg": corrected,
-    }
+    tested, rejected = len(p_values), int((p_values < LEVEL).sum())
+    counts: dict[str, Any] = {"tested": tested, "constant": offered - tested, "rejected": rejected}
+    shares = dict.fromkeys(("rejected_share", "rejected_low", "rejected_high", "expected_by_chance", "chance_p_value"))
+    if tested == 0:
+        return {**counts, **shares, "rejected_benjamini_hochberg": 0}
+    chance = binomtest(rejected, tested, LEVEL, alternative="greater")
+    low, high = binomtest(rejected, tested).proportion_ci(0.95, "exact")
+    values = rejected / tested, float(low), float(high), LEVEL * tested, float(chance.pvalue)
+    corrected = int((false_discovery_control(p_values, method="bh") < LEVEL).sum())
+    return {**counts, **dict(zip(shares, values, strict=True)), "rejected_benjamini_hochberg": corrected}
+
+
+def group_summary(table: pd.DataFrame, groups: dict[str, list[str]]) -> dict[str, Any] | None:
+    """The test of the groups of classes, for the similarity averaged over the seeds and for each seed.
+
+    Args:
+        table: similarity.csv.
+        groups: names of the classes in each group, may be empty.
+    """
+    if not groups:
+        return None
+    seeds = table["seed"].unique().tolist()
+    matrices = [
+        table[table["seed"] == seed].pivot(index="class_a", columns="class_b", values="cosine_centred")
+        for seed in seeds
+    ]
+    mean = group_test(pd.concat(matrices).groupby(level=0).mean(), groups)
+    each = [group_test(matrix, groups) for matrix in matrices]
+    shared = ("within", "between", "difference", "p_value")
+    rows = [{"seed": seed, **{key: found[key] for key in shared}} for seed, found in zip(seeds, each, strict=True)]
+    return {"names": groups, **mean, "seeds": rows}
 
 
 def statistics(run: PresentRun, folder: Path) -> None:
@@ -141,7 +173,7 @@ def statistics(run: PresentRun, folder: Path) -> None:
     if chosen is None:
         raise ValueError("analysis: missing; it says which search the statistics look into")
     frames: dict[str, list[pd.DataFrame]] = {"dip": [], "similarity": [], "weights": []}
-    summaries = []
+    summaries, effects = [], []
     for method in dict.fromkeys([chosen.method, *chosen.compare]):
         for seed in run.config.seeds:
             dump = load_dump(plan.folder(chosen.space, chosen.dataset, method, seed) / "search/arch.npz")
@@ -152,10 +184,12 @@ def statistics(run: PresentRun, folder: Path) -> None:
                 frames["similarity"].append(similarity(dump).assign(seed=seed))
                 summary = dip_summary(tests, int(dump.offered.sum()))
                 summaries.append({"seed": seed, "images": len(dump.p), **summary})
+                effects.append({"seed": seed, **class_effect(dump)})
     folder.mkdir(parents=True, exist_ok=True)
     for name, parts in frames.items():
         _write(pd.concat(parts), folder / f"{name}.csv")
-    numbers = {"dip_level": LEVEL, "dip": summaries}
+    groups = group_summary(pd.concat(frames["similarity"]), chosen.groups)
+    numbers = {"dip_level": LEVEL, "dip": summaries, "class_effect": effects, "groups": groups}
     write_metrics(folder / "metrics.json", "analysis.statistics", run, numbers, time.monotonic() - started)
 
 

@@ -114,4 +114,6 @@ def figure_inputs(number):
 def claim_inputs():
     """What the claims are checked on."""
     spaces = dict.fromkeys(experiment.space for experiment in PLAN.config.experiments)
-    return [f for space in spaces for f in evaluations(space)] + transfers() + (STATISTICS if PLAN.config.analysis else [])
+    return (
+        [f for space in spaces for f in evaluations(space)] + transfers() + (STATISTICS if PLAN.config.analysis else [])
+    )

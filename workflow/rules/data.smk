@@ -5,9 +5,9 @@ rule data:
         f"{ROOT}/data/{{dataset}}/log.txt",
     benchmark:
         f"{ROOT}/data/{{dataset}}/benchmark.tsv"
+    priority: 1  # missing data are better known before the searches
     conda:
         "../envs/train.yaml"
-    priority: 1  # missing data are better known before the searches
     threads: 1
     resources:
         mem_mb=4000,

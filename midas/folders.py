@@ -1,0 +1,105 @@
+"""Image folders, `train/` and `val/` with a folder for each class: writing the embedded one, counting and checking one."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from midas.datasets import Dataset, folder_files, folder_parts
+
+PHOTO_SIDE = 64
+Part = tuple[np.ndarray, np.ndarray]
+
+
+def write_photos(path: Path, train: Part, val: Part) -> None:
+    """Write gray images as JPEG files `{train,val}/{class}/{number}.jpg`, RGB of 64x64 pixels.
+
+    What an earlier call was killed at is completed: files with the right content stay, others are replaced.
+
+    Args:
+        path: the folder.
+        train: images [n, h, w] uint8 and their labels.
+        val: likewise.
+
+    Raises:
+        ValueError: the folder holds other images too.
+    """
+    expected = {
+        path / name / str(label) / f"{number:04d}.jpg": pixels
+        for name, part in (("train", train), ("val", val))
+        for number, (pixels, label) in enumerate(zip(*part, strict=True))
+    }
+    for file, pixels in expected.items():
+        content = _jpeg(pixels)
+        if not (file.exists() and file.read_bytes() == content):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            temporary = file.with_suffix(".writing")
+            temporary.write_bytes(content)
+            temporary.replace(file)
+    found = {file for part in folder_parts(path) for files in folder_files(part).values() for file in files}
+    if strange := sorted(found - expected.keys()):
+        raise ValueError(f"{strange[0]}: is not one of the embedded images; remove {path}, it is written anew")
+
+
+def _jpeg(pixels: np.ndarray) -> bytes:
+    image = Image.fromarray(pixels).resize((PHOTO_SIDE, PHOTO_SIDE), Image.Resampling.BICUBIC).convert("RGB")
+    content = io.BytesIO()
+    image.save(content, "jpeg", quality=95, subsampling=0)
+    return content.getvalue()
+
+
+def describe(dataset: Dataset) -> dict[str, Any]:
+    """Numbers of images and classes, and a digest of the files' names and sizes; no image is decoded.
+
+    Raises:
+        ValueError: a folder is missing or a class has no images, or classes are not what the data set's description says.
+    """
+    path = _existing(dataset)
+    parts = {part.name: folder_files(part) for part in folder_parts(path)}
+    classes = _same_classes(path, parts)
+    if len(classes) != dataset.classes:
+        raise ValueError(f"{path}: has {len(classes)} classes; {dataset.name} has {dataset.classes}")
+    files = [file for part in parts.values() for images in part.values() for file in images]
+    lines = sorted(f"{file.relative_to(path).as_posix()} {file.stat().st_size}\n" for file in files)
+    train, test = (sum(map(len, part.values())) for part in parts.values())
+    return {
+        "train_images": train,
+        "test_images": test,
+        "classes": len(classes),
+        "sha256": hashlib.sha256("".join(lines).encode()).hexdigest(),
+    }
+
+
+def _existing(dataset: Dataset) -> Path:
+    assert dataset.path is not None
+    path = Path(dataset.path)
+    if dataset.kind == "imagenet" and not all((path / name).is_dir() for name in ("train", "val")):
+        raise ValueError(
+            f"{path}: ImageNet is not downloaded; put its folders train/ and val/ there, with a folder of images for each "
+            "class, or name the folder that holds imagenet/ in data_root"
+        )
+    return path
+
+
+def _same_classes(path: Path, parts: dict[str, dict[str, list[Path]]]) -> list[str]:
+    for name, part in parts.items():
+        if empty := [label for label, files in part.items() if not files]:
+            raise ValueError(f"{path / name}: no images of {_few(empty)}")
+    first, second = (list(part) for part in parts.values())
+    if first != second:
+        raise ValueError(f"{path}: {' and '.join(parts)} have other classes: {_few(sorted(set(first) ^ set(second)))}")
+    return first
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+def class_numbers(part: Path) -> dict[str, int]:
+    """Class name -> number, in the order of `midas.datasets.folder_files`."""
+    return {name: number for number, name in enumerate(sorted(f.name for f in part.iterdir() if f.is_dir()))}

@@ -1,0 +1,108 @@
+"""Batches of a folder of large images, decoded by worker processes as they are needed: timm's reader, transforms and loader."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from PIL import Image
+from timm.data import ImageDataset, create_loader
+from torch import Tensor
+
+from midas.data import generator
+from midas.datasets import IMAGE_SUFFIXES, Dataset, folder_parts
+from midas.folders import class_numbers
+from midas.processes import Group
+from midas.settings import Transfer
+from midas.training import Batches
+
+
+class Photos(ImageDataset):
+    """timm's image folder; what its transforms draw is a function of (seed, epoch, image) alone.
+
+    So neither the number of processes and workers nor a restart changes what is seen of an image.
+
+    Args:
+        part: folder with a folder of images for each class.
+        seed: of the augmentation.
+    """
+
+    def __init__(self, part: Path, seed: int):
+        super().__init__(str(part), "", class_map=class_numbers(part), input_key=";".join(sorted(IMAGE_SUFFIXES)))
+        self.seed, self.epoch = seed, 0
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        """An image and its class; unlike timm's, it doesn't put the next image in place of one that can't be read."""
+        number = generator(self.seed, "photo", self.epoch, index).initial_seed()
+        random.seed(number)
+        torch.default_generator.manual_seed(number)
+        try:
+            file, label = self.reader[index]
+            with file:
+                image = Image.open(file).convert("RGB")
+        except OSError as error:
+            raise ValueError(f"{self.filename(index, absolute=True)}: not a readable image: {error}") from error
+        return self.transform(image), label
+
+
+class PhotoLoader:
+    """Batches of a folder of images on the device, normalised by ImageNet's mean and deviation.
+
+    Args:
+        dataset: the folder, and the size of its images.
+        settings: batch size and augmentation.
+        seed: of the order and the augmentation.
+        group: each process gets its share of every batch.
+        training: shuffled and augmented without the last, smaller batch; else all images once and in order.
+
+    Raises:
+        ValueError: the folder doesn't have the classes of its description, or fewer images than a batch.
+    """
+
+    def __init__(self, dataset: Dataset, settings: Transfer, seed: int, group: Group, training: bool):
+        assert dataset.path is not None
+        self.photos, self.seed, self.group = Photos(folder_parts(Path(dataset.path))[not training], seed), seed, group
+        if len(self.photos.reader.class_to_idx) != dataset.classes:
+            raise ValueError(f"{self.photos.reader.root}: {dataset.name} has {dataset.classes} classes")
+        if training and len(self.photos) < settings.batch_size:
+            raise ValueError(
+                f"batch_size: {settings.batch_size} is not allowed; {dataset.name} has {len(self.photos)} images"
+            )
+        self.loader = create_loader(
+            self.photos,
+            dataset.image,
+            settings.batch_size // group.size,
+            is_training=training,
+            scale=(settings.crop_scale, 1.0),
+            hflip=0.5 if settings.flip and dataset.flip else 0.0,
+            color_jitter=settings.color_jitter,
+            num_workers=settings.workers,
+            distributed=group.size > 1,
+            pin_memory=group.device.type == "cuda",
+            device=group.device,
+            persistent_workers=False,  # workers started anew know the epoch
+        )
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def epoch(self, epoch: int) -> Batches:
+        """The shuffled batches of one epoch: images float32 [B, 3, h, w] and labels int64 [B]."""
+        self.photos.epoch = epoch
+        number = generator(self.seed, "order", epoch, 0).initial_seed()
+        if self.group.size > 1:
+            self.loader.sampler.seed = number
+        else:
+            self.loader.sampler.generator = torch.Generator().manual_seed(number)
+        return self.loader
+
+    def in_order(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """This process's share of the images, each of them in one share alone."""
+        # timm's sampler makes shares equal by repeating images at the end
+        left = len(range(self.group.rank, len(self.photos), self.group.size))
+        for x, y in self.loader:
+            if left:
+                yield x[:left], y[:left]
+            left -= min(left, len(y))

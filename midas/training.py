@@ -1,0 +1,125 @@
+"""What every training of a found cell shares, on small images (`midas.retrain`) or large ones (`midas.transfer`)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save
+from timm.optim import create_optimizer_v2
+from timm.utils import ModelEmaV3
+from torch import Tensor, nn
+
+from midas.checkpoint import Checkpoint
+from midas.genotype import Genotype
+from midas.networks import Skeleton
+from midas.settings import Retrain, Transfer
+
+Settings = TypeVar("Settings", Retrain, Transfer)
+Batches = Iterable[tuple[Tensor, Tensor]]
+History = list[dict[str, float]]
+
+
+class Training(Generic[Settings]):
+    """A network with all that changes while it is trained.
+
+    Args:
+        network: on the device that it is trained on.
+        settings: the protocol.
+        seed: of what is drawn in training, which is a function of seed, epoch and step.
+        nesterov: SGD with Nesterov's momentum.
+    """
+
+    settings: Settings
+
+    def __init__(self, network: Skeleton, settings: Settings, seed: int, nesterov: bool = False):
+        self.network, self.settings, self.seed = network, settings, seed
+        self.device = next(network.parameters()).device
+        self.forward: Callable[[Tensor], tuple[Tensor, Tensor | None]] = network.forward_auxiliary
+        self.optimizer = create_optimizer_v2(
+            network,
+            opt="sgd" if nesterov else "momentum",
+            lr=settings.lr,
+            momentum=settings.momentum,
+            weight_decay=settings.weight_decay,
+            filter_bias_and_bn=False,  # DARTS and NAS-Bench-201 decay every parameter
+        )
+        self.ema = ModelEmaV3(network, decay=settings.ema) if settings.ema else None
+
+    @property
+    def evaluated(self) -> nn.Module:
+        """The network that is tested and kept: that of the averaged weights where there is one."""
+        return self.ema.module if self.ema else self.network
+
+    def _step(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """One update on images and their classes, int64 [B] or shares [B, classes]; the loss and the logits before it."""
+        with self._autocast():
+            logits, auxiliary = self.forward(self._layout(x))
+        loss = total = self._loss(logits, y)
+        if auxiliary is not None:
+            total = loss + self.settings.auxiliary * self._loss(auxiliary, y)
+        self.optimizer.zero_grad()
+        total.backward()
+        if self.settings.clip:
+            nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.clip)
+        self.optimizer.step()
+        if self.ema:
+            self.ema.update(self.network)
+        return loss.detach(), logits.detach()
+
+    def _loss(self, logits: Tensor, y: Tensor) -> Tensor:
+        return F.cross_entropy(logits.float(), y, label_smoothing=self.settings.label_smoothing)
+
+    def _layout(self, x: Tensor) -> Tensor:
+        return x.contiguous(memory_format=memory_format(self.settings))
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.precision == "bfloat16")
+
+    def _parts(self) -> dict[str, Any]:
+        parts = {"network": self.network, "optimizer": self.optimizer}
+        return parts | ({"ema": self.ema.module} if self.ema else {})
+
+    def state_dict(self) -> dict[str, Any]:
+        """What `load_state_dict` needs in order to go on as if nothing had happened."""
+        return {name: part.state_dict() for name, part in self._parts().items()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from the state of another training of the same run."""
+        for name, part in self._parts().items():
+            part.load_state_dict(state[name])
+
+
+def memory_format(settings: Retrain | Transfer) -> torch.memory_format:
+    """The memory layout of the maps."""
+    return torch.channels_last if settings.channels_last else torch.contiguous_format
+
+
+def resume(training: Training[Any], checkpoint: Checkpoint) -> tuple[History, float]:
+    """Go on from a checkpoint: rows of the finished epochs, and the seconds that they took."""
+    state = checkpoint.load()
+    if state is None:
+        return [], 0.0
+    training.load_state_dict(state["trainer"])
+    return state["history"], state["seconds"]
+
+
+def check_finite(row: dict[str, float], epoch: int, step: str) -> None:
+    """Stop a training that has diverged; epochs count from 0.
+
+    Raises:
+        ValueError: a loss is no longer finite.
+    """
+    for name in ("train_loss", "test_loss"):
+        if not math.isfinite(row[name]):
+            raise ValueError(f"{name} of epoch {epoch + 1} is {row[name]}; try a smaller {step}.lr or clip")
+
+
+def save_network(network: nn.Module, genotype: Genotype, path: Path) -> None:
+    """Write weights as safetensors, the text form of the cell in their metadata."""
+    tensors = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}
+    path.write_bytes(save(tensors, {"genotype": str(genotype)}))

@@ -1,0 +1,199 @@
+import io
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.datasets import load_digits
+
+from midas import data, folders
+from midas.data import prepare
+from midas.datasets import KNOWN, Dataset, folder_files
+from midas.folders import class_numbers, describe, write_photos
+from midas.plan import DataRun
+
+GRAY = (np.arange(6 * 64).reshape(6, 8, 8) % 256).astype(np.uint8)
+PARTS = ((GRAY[:4], np.array([0, 1, 1, 0])), (GRAY[4:], np.array([0, 1])))
+
+
+def folder_dataset(path, classes=2, kind="folder"):
+    return Dataset(name="mine", kind=kind, path=str(path), classes=classes, image=(32, 32), flip=True, padding=0)
+
+
+def contents(path):
+    return {str(file.relative_to(path)): file.read_bytes() for file in path.rglob("*") if file.is_file()}
+
+
+@pytest.fixture
+def photos(tmp_path):
+    write_photos(tmp_path / "images", *PARTS)
+    return tmp_path / "images"
+
+
+# --- the embedded images
+
+
+def test_the_digits_are_those_of_scikit_learn():
+    images, labels = load_digits(return_X_y=True)
+    levels, classes = data._digit_table()
+    np.testing.assert_array_equal(levels.reshape(-1, 64), images)
+    np.testing.assert_array_equal(classes, labels)
+
+
+def test_missing_digits_are_said(monkeypatch, tmp_path):
+    monkeypatch.setattr(data, "find_spec", lambda name: None)
+    with pytest.raises(ValueError, match="scikit-learn, which is not installed"):
+        data._digit_halves()
+    found = type("Spec", (), {"origin": str(tmp_path / "__init__.py")})
+    monkeypatch.setattr(data, "find_spec", lambda name: found)
+    with pytest.raises(ValueError, match=r"digits\.csv\.gz: scikit-learn's digits can't be read"):
+        data._digit_halves()
+
+
+def test_photos_are_the_images_enlarged_in_folders_of_their_classes(photos):
+    assert sorted(contents(photos)) == [
+        *("train/0/0000.jpg", "train/0/0003.jpg", "train/1/0001.jpg", "train/1/0002.jpg"),
+        *("val/0/0000.jpg", "val/1/0001.jpg"),
+    ]
+    with Image.open(photos / "train/1/0002.jpg") as image:
+        assert (image.format, image.mode, image.size) == ("JPEG", "RGB", (64, 64))
+        assert image.info["jfif"]
+        pixels = np.asarray(image).astype(int)
+    blocks = pixels.reshape(8, 8, 8, 8, 3).mean((1, 3, 4))
+    assert np.abs(blocks - GRAY[2]).max() < 30
+    assert np.corrcoef(blocks.ravel(), GRAY[2].ravel())[0, 1] > 0.99
+
+
+def test_same_images_give_the_same_bytes(photos, tmp_path):
+    write_photos(tmp_path / "again", *PARTS)
+    assert contents(tmp_path / "again") == contents(photos)
+
+
+@pytest.mark.parametrize("damage", ["missing", "cut short", "left in writing"])
+def test_a_killed_write_is_completed(damage, photos):
+    before, file = contents(photos), photos / "train/1/0002.jpg"
+    if damage == "cut short":
+        file.write_bytes(file.read_bytes()[:100])
+    else:
+        file.replace(file.with_suffix(".writing")) if damage == "left in writing" else file.unlink()
+    untouched = (photos / "val/0/0000.jpg").stat().st_mtime_ns
+    write_photos(photos, *PARTS)
+    assert contents(photos) == before
+    assert (photos / "val/0/0000.jpg").stat().st_mtime_ns == untouched
+
+
+def test_killed_at_any_file_it_is_completed(photos, tmp_path, monkeypatch):
+    whole, images = folders._jpeg, []
+
+    def jpeg(pixels):
+        if len(images) == 3:
+            raise KeyboardInterrupt
+        images.append(pixels)
+        return whole(pixels)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(folders, "_jpeg", jpeg)
+        with pytest.raises(KeyboardInterrupt):
+            write_photos(tmp_path / "killed", *PARTS)
+    assert len(contents(tmp_path / "killed")) == 3
+    write_photos(tmp_path / "killed", *PARTS)
+    assert contents(tmp_path / "killed") == contents(photos)
+
+
+def test_strange_images_among_the_embedded_ones_are_refused_and_kept(photos):
+    (photos / "train/0/holiday.jpg").write_bytes(b"mine")
+    with pytest.raises(ValueError, match=r"train/0/holiday\.jpg: is not one of the embedded images"):
+        write_photos(photos, *PARTS)
+    assert (photos / "train/0/holiday.jpg").read_bytes() == b"mine"
+
+
+def test_the_step_writes_and_describes_the_digits(tmp_path):
+    dataset = KNOWN["digit_photos"].model_copy(update={"path": str(tmp_path / "images")})
+    prepare(DataRun(dataset=dataset, in_memory=False), tmp_path / "data")
+    metrics = json.loads((tmp_path / "data/metrics.json").read_text())
+    assert (metrics["train_images"], metrics["test_images"], metrics["classes"]) == (1437, 360, 10)
+    train, test = data.load(KNOWN["digits"], data.pick_device("cpu"))
+    for part, images in (("train", train), ("val", test)):
+        counts = [len(files) for files in folder_files(tmp_path / "images" / part).values()]
+        assert counts == np.bincount(images.labels).tolist()
+        number = 17
+        with Image.open(tmp_path / "images" / part / str(int(images.labels[number])) / f"{number:04d}.jpg") as image:
+            shown = np.asarray(image.resize((16, 16), Image.Resampling.BOX))[..., 0].ravel()
+        assert np.corrcoef(shown, images.pixels[number, 0].ravel())[0, 1] > 0.95
+
+
+# --- counting and checking
+
+
+def test_images_and_classes_are_counted(photos):
+    numbers = describe(folder_dataset(photos))
+    assert (numbers["train_images"], numbers["test_images"], numbers["classes"]) == (4, 2, 2)
+    (photos / "train/0/notes.txt").write_text("no image")
+    assert describe(folder_dataset(photos)) == numbers
+    (photos / "val").rename(photos / "test")
+    assert describe(folder_dataset(photos))["test_images"] == 2
+
+
+def test_the_digest_sees_names_and_sizes(photos):
+    sums = {describe(folder_dataset(photos))["sha256"]}
+    file = photos / "train/0/0000.jpg"
+    with file.open("ab") as stream:
+        stream.write(b"\0")
+    sums.add(describe(folder_dataset(photos))["sha256"])
+    file.rename(file.with_name("0009.jpg"))
+    sums.add(describe(folder_dataset(photos))["sha256"])
+    assert len(sums) == 3
+
+
+def remove(*files):
+    return lambda root: [file.unlink() for pattern in files for file in root.glob(pattern)]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda root: (root / "val").rename(root / "valid"), r"needs train/ and test/ \(or val/\)"),
+        (lambda root: (root / "val/0").rename(root / "val/2"), r"train and val have other classes: 0, 2$"),
+        (remove("train/1/*"), r"train: no images of 1$"),
+        (remove("val/0/*", "val/1/*"), r"val: no images of 0, 1$"),
+        (lambda root: [(root / part / "1").rename(root / f"{part}1") for part in ("train", "val")], "has 1 classes"),
+    ],
+)
+def test_a_folder_that_is_not_as_described_is_refused(change, message, photos, tmp_path):
+    change(photos)
+    with pytest.raises(ValueError, match=message):
+        prepare(DataRun(dataset=folder_dataset(photos), in_memory=False), tmp_path / "data")
+    assert not (tmp_path / "data/metrics.json").exists()
+
+
+def test_missing_imagenet_is_said_in_one_line(tmp_path):
+    dataset = folder_dataset(tmp_path / "imagenet", 1000, "imagenet")
+    with pytest.raises(ValueError, match=r"imagenet: ImageNet is not downloaded; put .*data_root$") as caught:
+        describe(dataset)
+    assert "\n" not in str(caught.value)
+
+
+def test_imagenet_with_all_test_images_in_one_folder_is_refused(tmp_path):
+    for part in ("train/cat", "train/dog", "val"):
+        (tmp_path / part).mkdir(parents=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / part / "0.jpg")
+    with pytest.raises(ValueError, match="train and val have other classes: cat, dog"):
+        describe(folder_dataset(tmp_path, 2, "imagenet"))
+
+
+def test_no_image_is_decoded(photos, monkeypatch):
+    monkeypatch.setattr(Image, "open", lambda *_: pytest.fail("an image was opened"))
+    assert describe(folder_dataset(photos))["train_images"] == 4
+
+
+def test_classes_are_numbered_in_the_order_of_their_files(tmp_path):
+    for name in ("b", "10", "9", "B"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "labels.txt").write_text("")
+    assert list(class_numbers(tmp_path).items()) == [("10", 0), ("9", 1), ("B", 2), ("b", 3)]
+    assert list(class_numbers(tmp_path)) == list(folder_files(tmp_path))
+
+
+def test_photos_are_stored_without_chroma_subsampling():
+    with Image.open(io.BytesIO(folders._jpeg(GRAY[0]))) as image:
+        assert [layer[1:3] for layer in image.layer] == [(1, 1)] * 3
