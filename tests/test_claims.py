@@ -11,6 +11,7 @@ from typing import Any, get_args
 import pandas as pd
 import pytest
 import yaml
+from scipy.stats import binomtest
 
 from midas.analysis import claims as judging
 from midas.analysis import literature
@@ -22,9 +23,6 @@ from midas.plan import Plan, PresentRun
 from midas.spaces.darts import OPERATIONS
 
 ROOT = Path(__file__).parent.parent
-SPREAD = (-0.03, 0.01, 0.0, 0.02)
-"""What the made-up seeds differ by."""
-
 GOOD: dict[str, Any] = {
     "cells": [9930] * 4,
     "accuracy": {"darts/cifar10": 97.45, "darts/cifar100": 83.4, "s1/cifar10": 97.6, "s2/cifar10": 97.0, "s3/cifar10": 97.6,
@@ -35,6 +33,7 @@ GOOD: dict[str, Any] = {
     "p_class": [0.005] * 4,
     "top1": 75.0,
     "multiply_adds": 570e6,
+    "spread_over_seeds": (-0.03, 0.01, 0.0, 0.02),
 }  # fmt: skip
 
 
@@ -54,7 +53,7 @@ def fabricate(config: Config, **changes: Any) -> Config:
             write_cell(plan.cell_folder(cell), cell.experiment, config.seeds.index(cell.seed), numbers)
     for cell in plan.transfers():
         adds = numbers["multiply_adds"]
-        top1 = numbers["top1"] + SPREAD[config.seeds.index(cell.seed)]
+        top1 = numbers["top1"] + numbers["spread_over_seeds"][config.seeds.index(cell.seed)]
         content = {"test_top1": top1, "multiply_adds": adds, "mobile_setting": adds < 600e6}
         write(plan.cell_folder(cell) / "transfer/metrics.json", content)
     if config.analysis:
@@ -63,7 +62,9 @@ def fabricate(config: Config, **changes: Any) -> Config:
 
 
 def write_cell(folder: Path, experiment: Any, place: int, numbers: dict[str, Any]) -> None:
-    accuracy = numbers["accuracy"].get(f"{experiment.space}/{experiment.dataset}", 50.0) + SPREAD[place]
+    accuracy = (
+        numbers["accuracy"].get(f"{experiment.space}/{experiment.dataset}", 50.0) + numbers["spread_over_seeds"][place]
+    )
     write(folder / "retrain/metrics.json", {"test_accuracy": accuracy})
     row = {"index": numbers["cells"][place]} | dict.fromkeys(ACCURACIES, 90.0 + place)
     write(folder / "lookup/metrics.json", {"cell": row})
@@ -73,7 +74,7 @@ def write_analysis(plan: Plan, numbers: dict[str, Any]) -> None:
     config, rows = plan.config, []
     for method in dict.fromkeys([config.analysis.method, *config.analysis.compare]):
         for place, seed in enumerate(config.seeds):
-            spread = numbers["spread"].get(method, 0.3) * (1 + SPREAD[place])
+            spread = numbers["spread"].get(method, 0.3) * (1 + numbers["spread_over_seeds"][place])
             for cell in range(3):
                 rows += [(method, seed, cell, *row) for row in shares(spread if cell < 2 else 3 * spread)]
     plan.root.joinpath("analysis").mkdir(parents=True, exist_ok=True)
@@ -92,11 +93,11 @@ def shares(spread: float) -> list[tuple[str, float, float]]:
 def statistics(config: Config, numbers: dict[str, Any]) -> dict[str, Any]:
     dips, effects, groups = [], [], []
     for place, seed in enumerate(config.seeds):
-        share = numbers["rejected"] + SPREAD[place]
-        counts = {"tested": 800, "rejected_share": share, "rejected_low": share - 0.02, "rejected_high": share + 0.02}
+        share = numbers["rejected"] + numbers["spread_over_seeds"][place]
+        counts = {"tested": 800, "rejected": round(800 * share), "rejected_share": share}
         dips.append({"seed": seed, **counts, "rejected_benjamini_hochberg": 8})
         effects.append({"seed": seed, "eta_squared": 0.1, "p_value": numbers["p_class"][place]})
-        groups.append({"seed": seed, "difference": 0.4 + SPREAD[place], "p_value": 0.04})
+        groups.append({"seed": seed, "difference": 0.4 + numbers["spread_over_seeds"][place], "p_value": 0.04})
     group = {"p_value": numbers["p_groups"], "difference": 0.4, "seeds": groups} if config.analysis.groups else None
     return {"dip_level": 0.05, "dip": dips, "class_effect": effects, "groups": group}
 
@@ -129,8 +130,8 @@ def test_good_results_at_paper_size_reproduce_every_claim(tmp_path):
         ("C4", {"accuracy": GOOD["accuracy"] | {"s1/cifar10": 97.0, "s3/cifar10": 97.0}}, "best in 0 of 4"),
         ("C4", {"accuracy": GOOD["accuracy"] | {"s1/cifar10": 97.34}}, "undecided: best in 1 of 4"),
         ("C5", {"spread": GOOD["spread"] | {"no_patch": 0.3}}, "no_patch: "),
-        ("C5", {"spread": GOOD["spread"] | {"ps4": 0.05}}, "ps4: "),
-        ("C5", {"spread": GOOD["spread"] | {"midas": 0.1}}, "undecided"),
+        ("C5", {"spread": GOOD["spread"] | {"ps4": 0.03}}, "ps4: "),
+        ("C5", {"spread": GOOD["spread"] | {"midas": 0.05}}, "undecided"),
         ("C6", {"rejected": 0.7}, "lies above 50"),
         ("C6", {"rejected": 0.49}, "undecided"),
         ("C7", {"p_groups": 0.2}, "p-value of the groups: 0.2, not significant"),
@@ -190,6 +191,15 @@ def test_a_single_seed_has_no_interval_over_seeds(tmp_path):
     assert "Clopper-Pearson" in found["C6"]["measured"][0]["interval"]
 
 
+def test_seeds_that_do_not_vary_have_no_interval_over_seeds(tmp_path):
+    found = verdicts(fabricate(make_config("paper", tmp_path, seeds=[0, 1, 2]), spread_over_seeds=(0.0,) * 4))
+    assert found["C2"]["measured"][0]["low"] is None
+    assert found["C2"]["reason"] == "undecided: test accuracy (%), midas: no interval"
+    low, high = (found["C6"]["measured"][0][end] for end in ("low", "high"))
+    assert (low, high) == pytest.approx([100 * end for end in binomtest(480, 2400).proportion_ci(0.95)])
+    assert found["C6"]["verdict"] == REPRODUCED
+
+
 def test_what_a_configuration_leaves_out_is_not_tested(tmp_path):
     config = make_config("paper", tmp_path)
     experiments = [e.model_copy(update={"transfer": None}) for e in config.experiments if e.space != "s2"]
@@ -238,6 +248,45 @@ def test_missing_files_are_all_named(tmp_path):
     with pytest.raises(ValueError, match="missing") as error:
         judge_all(config)
     assert set(str(error.value).splitlines()) == {f"{path}: missing" for path in gone}
+
+
+@pytest.mark.parametrize(
+    ("change", "claim", "words"),
+    [
+        (
+            {"dip": [{"seed": 0, "tested": 0}]},
+            None,
+            "dip.rejected, dip.rejected_share, dip.rejected_benjamini_hochberg is missing",
+        ),
+        ({"dip": None}, None, "dip.tested"),
+        (
+            {"class_effect": [{"eta_squared": None, "p_value": None}] * 4},
+            "C7",
+            "the similarity of classes is undefined",
+        ),
+        ({"groups": {"p_value": None, "seeds": []}}, "C7", "the similarity of classes is undefined"),
+    ],
+)
+def test_statistics_that_say_nothing_are_no_verdict_and_damaged_ones_are_refused(change, claim, words, tmp_path):
+    config = fabricate(make_config("paper", tmp_path))
+    path = tmp_path / "paper/analysis/metrics.json"
+    write(path, json.loads(path.read_text()) | change)
+    if claim is None:
+        with pytest.raises(ValueError, match="metrics") as error:
+            judge_all(config)
+        assert words in str(error.value)
+    else:
+        assert words in verdicts(config)[claim]["reason"]
+        assert verdicts(config)[claim]["verdict"] == NOT_TESTED
+
+
+def test_weights_that_do_not_vary_cannot_be_tested_for_modes(tmp_path):
+    config = fabricate(make_config("paper", tmp_path))
+    path = tmp_path / "paper/analysis/metrics.json"
+    content = json.loads(path.read_text())
+    content["dip"][2] |= {"tested": 0, "rejected": 0, "rejected_share": None}
+    write(path, content)
+    assert verdicts(config)["C6"]["reason"] == "a seed has no weights that differ between images"
 
 
 def test_the_command_writes_both_files(tmp_path):

@@ -1,15 +1,30 @@
-"""What is written down twice stays equal: lock and environments, configuration and its documentation."""
+"""What is written down twice stays equal: lock and environments, configuration, outputs and links and their documents."""
 
+import csv
+import json
 import re
+import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
 from midas import config
+from midas.analysis.presentation import TIDY
 from midas.benchmark import COLUMNS
 
 ROOT = Path(__file__).parent.parent
+DOCUMENTS = [
+    *(ROOT / name for name in ("README.md", "REPRODUCIBILITY.md", "CHANGELOG.md", "config/README.md")),
+    *sorted((ROOT / "docs").glob("*.md")),
+]
+GENERATED = ("results", "figures", "data", ".venv")
+OUTPUTS = dict(
+    re.findall(r"^## (\S+)\n(.*?)(?=^## |\Z)", (ROOT / "docs/output.md").read_text(), re.DOTALL | re.MULTILINE)
+)
+"""Folder, as the headings of docs/output.md name it -> what is said of it."""
+OF_A_CELL = "{space}/{dataset}/{method}/seed{n}/"
 LOCK = dict(re.findall(r"^([a-z0-9_.-]+)==([^ ;\\]+)", (ROOT / "requirements.lock").read_text(), re.MULTILINE))
 ENVIRONMENTS = [ROOT / "environment.yml", *sorted((ROOT / "workflow/envs").glob("*.yaml"))]
 
@@ -54,7 +69,145 @@ def test_columns_of_the_benchmark_table_are_described():
         assert f"| `{name}` | {meaning} |" in readme
 
 
-def test_links_and_paths_in_the_readmes_exist():
-    for document in (ROOT / "README.md", ROOT / "config/README.md", ROOT / "docs/output.md"):
-        for link in re.findall(r"\]\((?!http)([^)#]+)\)", document.read_text()):
-            assert (document.parent / link).exists(), f"{document.name}: {link}"
+def without_code(document):
+    return re.sub(r"^```.*?^```$", "", document.read_text(), flags=re.DOTALL | re.MULTILINE)
+
+
+def anchors(document):
+    """Anchors that GitHub gives the headings of a document."""
+    found = []
+    for heading in re.findall(r"^#+ +(.+)$", without_code(document), re.MULTILINE):
+        anchor = re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
+        found.append(anchor + (f"-{found.count(anchor)}" if anchor in found else ""))
+    return found
+
+
+def links(document):
+    """Targets of a document's links and pictures that lie in the project."""
+    targets = re.findall(r"\]\(([^)\s]+)\)", without_code(document))
+    return [target for target in targets if not re.match(r"https?://", target)]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_link_leads_to_a_file_of_the_project_and_its_anchor_to_a_heading(document):
+    for link in links(document):
+        path, _, anchor = link.partition("#")
+        target = (document.parent / path).resolve() if path else document
+        assert target.exists(), f"{document.name}: {link}"
+        assert target.relative_to(ROOT).parts[0] not in GENERATED, f"{document.name}: {link} isn't in a fresh clone"
+        assert not anchor or anchor in anchors(target), f"{document.name}: {link}: no such heading"
+
+
+def test_links_and_anchors_are_found():
+    assert {"data", "the-table-of-nas-bench-201", "methodsname", "experimentssearch"} <= set(
+        anchors(ROOT / "config/README.md")
+    )
+    assert all(len(links(ROOT / name)) > 5 for name in ("README.md", "REPRODUCIBILITY.md", "docs/extending.md"))
+
+
+def declared_outputs():
+    """Folder and name of every output of a rule, written as docs/output.md writes them."""
+    for file in (ROOT / "workflow/rules").glob("*.smk"):
+        for block in re.findall(r"^ +output:\n(.*?)^ +log:\n", file.read_text(), re.DOTALL | re.MULTILINE):
+            for folder, name in re.findall(r'f"(\{[^"]+)/([^/"]+)"', block):
+                folder = folder.replace("{{", "{").replace("}}", "}") + "/"
+                folder = folder.replace("{RUN}/", OF_A_CELL).replace("{FIGURES}/", "figures/{size}/")
+                yield folder.removeprefix("{ROOT}/") or "results/{size}/", name.replace(":02d", "")
+
+
+def test_every_output_of_a_rule_is_described():
+    outputs = list(declared_outputs())
+    assert len(outputs) > 25
+    for folder, name in outputs:
+        assert f"`{name}`" in OUTPUTS[folder], f"{folder}{name}"
+
+
+def test_every_column_of_the_tables_is_described():
+    assert [name for name in TIDY if f"`{name}`" not in OUTPUTS["tables/"]] == []
+
+
+def undocumented(results, figures):
+    """What docs/output.md doesn't name of a finished run: files, csv columns, keys of JSON files, arrays.
+
+    Args:
+        results: folder of the results of one size.
+        figures: folder of its figures.
+    """
+    found = []
+    for root, path in [(r, p) for r in (results, figures) for p in sorted(r.rglob("*")) if p.is_file()]:
+        folder = _heading(path.parent.relative_to(root).as_posix(), root == figures)
+        if folder is None or path.suffix in (".log", ".tsv") or path.name == "log.txt":
+            continue
+        name = re.sub(r"(?<=table_)\d|(?<=figure_)\d\d", "{number}", path.name)
+        found += [f"{folder}{n}" for n in (name, *_inner_names(path)) if f"`{n}`" not in OUTPUTS.get(folder, "")]
+    return sorted(set(found))
+
+
+def _heading(folder, of_figures):
+    """A folder as the headings name it; None for what is described elsewhere: checkpoints, embedded images."""
+    if re.search(r"_checkpoint|/images/", f"{folder}/"):
+        return None
+    if folder == ".":
+        return "figures/{size}/" if of_figures else "results/{size}/"
+    for pattern, heading in (
+        (r"data/\w+", "data/{dataset}/"),
+        (r"\w+/\w+/cost", "{space}/{dataset}/cost/"),
+        (r"\w+/\w+/\w+/seed\d+/(\w+)", OF_A_CELL + r"\1/"),
+        (r"\w+/\w+/\w+/seed\d+|\w+/\w+", None),  # their files are logs
+    ):
+        match = re.fullmatch(pattern, folder)
+        if match:
+            return heading and match.expand(heading)
+    return f"{folder}/"
+
+
+def _inner_names(path):
+    if path.suffix == ".csv":
+        with path.open(newline="") as file:
+            return [re.sub(r"^p_(?!value).+", "p_{operation}", column) for column in next(csv.reader(file))]
+    if path.suffix == ".npz":
+        return np.load(path).files
+    if path.suffix == ".json" and path.name != "config.json":
+        return _keys(json.loads(path.read_text()))
+    return []
+
+
+def _keys(value):
+    """Keys of JSON content, less those that users or spaces name, and those that every metrics.json has."""
+    if isinstance(value, list):
+        return {key for item in value for key in _keys(item)}
+    if not isinstance(value, dict):
+        return set()
+    value = {key: inner for key, inner in value.items() if key not in ("config", "provenance", "cost")}
+    inner = {k for key, item in value.items() if key not in ("cells", "names", "verdicts") for k in _keys(item)}
+    return set(value) | inner
+
+
+def test_what_is_not_described_is_found(searched, tmp_path):
+    step = tmp_path / "s1/digits/midas/seed0/search"
+    step.mkdir(parents=True)
+    for file in searched.iterdir():
+        (step / file.name).write_bytes(file.read_bytes())
+    figures = tmp_path / "nothing"
+    assert undocumented(tmp_path, figures) == []
+    (step / "arch.png").touch()
+    (step / "history.csv").write_text("epoch,lr,p_skip_connect,speed\n")
+    metrics = json.loads((step / "metrics.json").read_text())
+    (step / "metrics.json").write_text(json.dumps({**metrics, "rows": [{"colour": 1}]}))
+    assert [line.removeprefix(OF_A_CELL + "search/") for line in undocumented(tmp_path, figures)] == [
+        "arch.png",
+        "colour",
+        "rows",
+        "speed",
+    ]
+
+
+def test_citation_and_changelog_name_the_version():
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["version"] == version
+    assert {"cff-version", "message", "title", "authors"} <= citation.keys()
+    assert citation["license"] in (ROOT / "pyproject.toml").read_text()
+    assert any("2602.17700" in str(reference) for reference in citation["references"])
+    released = re.findall(r"^## \[(\S+)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert version in released or released == ["Unreleased"]

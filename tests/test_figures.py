@@ -21,7 +21,9 @@ from test_analysis import DARTS_CELL, NB201_CELL, make_config, with_config, writ
 from midas.analysis import cells, figures, statistics, style
 from midas.analysis.figure_cells import draw_genotype
 from midas.analysis.figure_dip import median_test
+from midas.analysis.style import operation_label
 from midas.config import Config
+from midas.decode import random_genotype
 from midas.genotype import parse
 from midas.plan import Plan, PresentRun
 from midas.spaces import SPACES
@@ -83,7 +85,8 @@ def test_nothing_leaves_the_page_or_touches_the_note(plan: Plan, number: int) ->
 
 
 def test_every_figure_of_the_plan_can_be_drawn(plan: Plan) -> None:
-    assert plan.figures() == NUMBERS == sorted(figures.FIGURES)
+    assert plan.figures() == NUMBERS  # S1 to S4 are not searched here
+    assert sorted(figures.FIGURES) == list(range(1, 13))
     with pytest.raises(ValueError, match="figure 8 does not exist at size demo; allowed: "):
         figures.draw(PresentRun(number=8, config=plan.config), Path("unused"))
 
@@ -207,3 +210,23 @@ def test_every_table_and_figure_has_a_caption_that_renders(plan: Plan, looked_up
         publish_doctree(text, settings_overrides={"halt_level": 2, "report_level": 2})
         assert "made-up numbers" in text
         assert "seeds 0, 1" in text
+
+
+@pytest.mark.parametrize("space", ["s1", "s4"])
+def test_cells_of_the_robustdarts_spaces_have_figures_of_their_own(tmp_path: Path, space: str) -> None:
+    config = make_config(tmp_path)
+    experiments = [e.model_copy(update={"space": space}) for e in config.experiments if e.space == "darts"][:1]
+    config = config.model_copy(update={"experiments": experiments, "analysis": None})
+    plan = Plan(config)
+    number = {"s1": 8, "s4": 11}[space]
+    assert plan.figures() == [number]
+    cell = plan.shown_cell(number)
+    assert cell is not None
+    folder = plan.cell_folder(cell) / "decode"
+    folder.mkdir(parents=True)
+    genotype = random_genotype(SPACES[space], 0)
+    genotype.save(folder / "genotype.json")
+    shown = " ".join(texts(drawn(number, config)))
+    for kind in genotype.cells:
+        for _, _, operation in genotype.edges(kind):
+            assert operation_label(operation, short=True) in shown

@@ -82,13 +82,16 @@ def dataset(tmp_path_factory):
     return Dataset(name="colours", kind="folder", path=str(root), classes=3, image=(32, 32), flip=True, padding=0)
 
 
-@pytest.fixture
-def make_run(dataset, tmp_path):
+@pytest.fixture(scope="module")
+def make_run(dataset, tmp_path_factory):
+    """Makes a small run, with some keys changed."""
+
     def make(text=DARTS, seed=0, dataset=dataset, **settings):
-        parse(text).save(tmp_path / "genotype.json")
+        path = tmp_path_factory.mktemp("cell") / "genotype.json"
+        parse(text).save(path)
         size = (settings.get("image_size", 32),) * 2
         return TransferRun(
-            genotype=str(tmp_path / "genotype.json"),
+            genotype=str(path),
             dataset=dataset.model_copy(update={"image": size}),
             seed=seed,
             device="cpu",
@@ -203,8 +206,10 @@ def test_killed_while_writing_its_outputs_it_writes_them_without_training_again(
 
 
 def test_another_cell_under_the_same_path_starts_anew(make_run, tmp_path, capsys):
-    transfer(make_run(epochs=2), tmp_path / "a")
-    transfer(make_run(NOISY, epochs=2), tmp_path / "a")
+    run = make_run(epochs=1, warmup_epochs=0)
+    transfer(run, tmp_path / "a")
+    parse(NOISY).save(Path(run.genotype))
+    transfer(run, tmp_path / "a")
     assert "belongs to another run" in capsys.readouterr().err
     assert parse(NOISY) == parse(safe_open(tmp_path / "a" / "model.safetensors", "pt").metadata()["genotype"])
 
@@ -356,11 +361,12 @@ def test_option_changes_the_numbers(option, make_run, tmp_path, plain):
     assert history(tmp_path / "changed")[-1]["test_loss"] != history(plain)[-1]["test_loss"]
 
 
-@pytest.fixture
-def plain(make_run, tmp_path):
+@pytest.fixture(scope="module")
+def plain(make_run, tmp_path_factory):
     """Folder of a run without options."""
-    transfer(make_run(epochs=2), tmp_path / "plain")
-    return tmp_path / "plain"
+    folder = tmp_path_factory.mktemp("plain") / "transfer"
+    transfer(make_run(epochs=2), folder)
+    return folder
 
 
 def test_the_auxiliary_head_is_trained_at_224_pixels_and_neither_counted_nor_tested(make_run, tmp_path):

@@ -7,7 +7,7 @@ from scipy.stats import binomtest
 from midas.analysis import literature, runs
 from midas.analysis.dumps import load_number
 from midas.analysis.findings import Finding, Measured, Site, compare, files_of, judged, over_seeds, sites_of
-from midas.benchmark import ACCURACIES
+from midas.analysis.table_accuracy import BENCHMARK_DATA
 from midas.claims import Claim
 from midas.plan import Plan
 
@@ -31,8 +31,9 @@ def optimal_cell(plan: Plan, claim: Claim) -> Finding:
         [file.as_posix() for file in files],
     )  # fmt: skip
     accuracies = [
-        over_seeds(f"{name} (%)", [load_number(file, "cell", name) for file in files], site, files)
-        for name in ACCURACIES
+        over_seeds(f"{data} {half} (%)", [load_number(f, "cell", f"{key}_{half}_acc_200") for f in files], site, files)
+        for key, data in BENCHMARK_DATA.items()
+        for half in ("valid", "test")
     ]
     because = f"{hits} of {n} seeds; cells no. {', '.join(map(str, found))}"
     return Finding([share], hits == n, because, obstacles, accuracies)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from scipy.stats import binomtest
 
 from midas.analysis.dumps import load_metrics, load_table
 from midas.analysis.findings import Finding, Measured, Site, compare, existing, judged, over_seeds, stand_ins
@@ -15,6 +16,12 @@ from midas.plan import Plan
 
 FIRST_CELLS = (0, 1)
 """Cells of the supernet that the paper's figure 2 shows."""
+
+ROWS = {
+    "dip": ("tested", "rejected", "rejected_share", "rejected_benjamini_hochberg"),
+    "class_effect": ("eta_squared", "p_value"),
+}
+"""What the statistics say of each seed."""
 
 
 def _analysed(plan: Plan, claim: Claim) -> tuple[Site | None, list[str]]:
@@ -68,9 +75,13 @@ def _spread(plan: Plan, site: Site) -> Measured:
 def _statistics(plan: Plan) -> tuple[Path, dict[str, Any]]:
     (path,) = existing([plan.root / "analysis/metrics.json"])
     content = load_metrics(path)
-    for key in ("dip", "class_effect", "groups"):
-        if key not in content:
-            raise ValueError(f"{path}: key {key} is missing")
+    rows = {key: content.get(key) or [{}] for key in ROWS}
+    missing = [
+        f"{key}.{name}" for key, names in ROWS.items() for name in names if any(name not in r for r in rows[key])
+    ]
+    missing += [] if "groups" in content else ["groups"]
+    if missing:
+        raise ValueError(f"{path}: key {', '.join(missing)} is missing")
     return path, content
 
 
@@ -85,8 +96,9 @@ def dip_rejections(plan: Plan, claim: Claim) -> Finding:
         return Finding(obstacles=[*obstacles, "a seed has no weights that differ between images"])
     what = f"weights whose dip test rejects at {content['dip_level']:g} (%)"
     plain = over_seeds(what, [100 * row["rejected_share"] for row in tests], site, [path])
-    if len(tests) == 1:
-        low, high = (100 * tests[0][key] for key in ("rejected_low", "rejected_high"))
+    if plain.low is None:  # a single seed, or seeds without variation
+        counts = (sum(row[key] for row in tests) for key in ("rejected", "tested"))
+        low, high = (100 * float(end) for end in binomtest(*counts).proportion_ci(0.95, "exact"))
         plain = replace(
             plain, low=low, high=high, interval="95 % Clopper-Pearson interval, weights taken as independent"
         )
@@ -105,14 +117,15 @@ def class_similarity(plan: Plan, claim: Claim) -> Finding:
     p_class = [row["p_value"] for row in effects]
     if groups is None:
         return Finding(obstacles=[*obstacles, "no groups of classes (key analysis.groups)"])
-    if groups["p_value"] is None or None in p_class:
+    differences = [row["difference"] for row in groups["seeds"]]
+    if None in (groups["p_value"], *differences, *p_class):
         return Finding(obstacles=[*obstacles, "the similarity of classes is undefined, since weights don't vary"])
     numbers = [
         _one("p-value of the groups", groups["p_value"], len(effects), site, path),
         _one("largest p-value of the class's effect", max(p_class), len(effects), site, path),
     ]
     further = [
-        over_seeds("cosine within less between groups", [row["difference"] for row in groups["seeds"]], site, [path]),
+        over_seeds("cosine within less between groups", differences, site, [path]),
         over_seeds("variance that the class explains (%)", [100 * row["eta_squared"] for row in effects], site, [path]),
     ]
     texts = [f"{m.quantity}: {m.mean:.3g}{'' if m.mean < claim.expected else ', not significant'}" for m in numbers]

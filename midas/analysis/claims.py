@@ -72,7 +72,8 @@ METRICS: dict[str, Metric] = {
     ),
     "dip_rejections": Metric(
         "less than {claim.expected:g} % rejected",
-        "The 95 % t interval over seeds of the percentage of weights for which the test rejects lies below {claim.expected:g}.",
+        "The 95 % t interval over seeds of the percentage of weights for which the test rejects lies below {claim.expected:g} "
+        "(where seeds don't vary: the Clopper-Pearson interval over all weights).",
         dip_rejections,
     ),
     "class_similarity": Metric(
@@ -106,11 +107,8 @@ def judge(plan: Plan, claims: Claims, claim: Claim) -> dict[str, Any]:
         verdict, reason = NOT_TESTED, "; ".join(obstacles)
     else:
         verdict, reason = REPRODUCED if finding.holds else NOT_REPRODUCED, finding.because
-        reason += (
-            ""
-            if plan.config.paper_protocol
-            else f" (judged at size {plan.config.size}, not under the paper's protocol)"
-        )
+        if not plan.config.paper_protocol:
+            reason += f" (judged at size {plan.config.size}, not under the paper's protocol)"
     return {
         "id": claim.id,
         "text": claim.text,

@@ -68,14 +68,18 @@ class Finding:
 
 
 def over_seeds(quantity: str, values: Sequence[float], site: Site, files: Sequence[Path]) -> Measured:
-    """Mean over the seeds with its t interval, none for a single seed; percentages stay between 0 and 100."""
+    """Mean over the seeds with its t interval, none where seeds don't vary; percentages stay between 0 and 100."""
     row = runs.summarise(values)
-    low, high = row.get("low"), row.get("high")
-    if quantity.endswith("(%)") and low is not None and high is not None:
-        low, high = max(low, 0.0), min(high, 100.0)
-    paths = [file.as_posix() for file in files]
-    texts = (row["mean"], low, high, row.get("interval", ""))
-    return Measured(quantity, *texts, [float(value) for value in values], len(values), site, paths)
+    low = high = None
+    if len(set(values)) > 1:
+        low, high = row["low"], row["high"]
+        if quantity.endswith("(%)"):
+            low, high = max(low, 0.0), min(high, 100.0)
+    interval = "" if low is None else row["interval"]
+    numbers = [float(value) for value in values]
+    return Measured(
+        quantity, row["mean"], low, high, interval, numbers, len(values), site, [f.as_posix() for f in files]
+    )
 
 
 def compare(measured: Measured, limit: float, wanted: str) -> tuple[bool | None, str]:

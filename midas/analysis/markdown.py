@@ -16,6 +16,9 @@ INLINE = (
 NUMBER = re.compile(r"^(<em>)?[+\N{MINUS SIGN}\N{EM DASH}\d]")
 """A cell that begins like this is a number, or one that is missing."""
 
+BROAD = 7
+"""A table of so many columns is set smaller and may be broader than text."""
+
 
 def to_html(text: str) -> str:
     """The text as HTML; what is no markup is escaped."""
@@ -50,8 +53,9 @@ def _table(lines: list[str]) -> str:
         bool(body) and all(NUMBER.match(cell) or not cell for cell in column) for column in zip(*body, strict=True)
     ]
     classes = [' class="number"' if right else "" for right in numeric or [False] * len(head)]
+    broad = " broad" if len(head) >= BROAD else ""
     return (
-        f'<div class="table"><table><thead>{_row("th", head, classes)}</thead>'
+        f'<div class="table{broad}"><table><thead>{_row("th", head, classes)}</thead>'
         f"<tbody>{''.join(_row('td', row, classes) for row in body)}</tbody></table></div>"
     )
 

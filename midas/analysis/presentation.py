@@ -22,7 +22,7 @@ MARKS = {
 }
 
 TIDY = (
-    "table", "part", "group", "space", "dataset", "searched_on", "imagenet_mode", "method", "other", "weights", "patch_size",
+    "part", "group", "space", "dataset", "searched_on", "imagenet_mode", "method", "other", "weights", "patch_size",
     "distribution", "keys", "mixing", "projections", "scale", "none_logit", "decode_none", "image", "statistic", "network",
     "measure", "quantity", "mean", "std", "low", "high", "interval", "best", "n", "n_other", "p_value", "verdict", "missing",
     "status", "protocol", "spread", "network_status", "network_source", "device", "source", "note",

@@ -21,7 +21,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from midas.analysis import markdown, rulegraph, run_facts
-from midas.analysis.claims import VERDICTS, headline, number_text, place_text, short_paths
+from midas.analysis.claims import VERDICTS, headline, number_text, place_text
 from midas.analysis.dumps import load_metrics
 from midas.config import Config
 from midas.plan import Plan, PresentRun
@@ -49,7 +49,7 @@ def caption(name: str, config: Config) -> Markup:
 def short_title(caption: str) -> str:
     """What a caption says in bold at its start, as plain text."""
     found = re.search(r"<strong>(.+?)</strong>", caption, re.DOTALL)
-    return " ".join(html.unescape(re.sub("<[^>]+>", "", found[1])).split()) if found else ""
+    return " ".join(html.unescape(re.sub("<[^>]+>", "", found[1])).split()).rstrip(".") if found else ""
 
 
 def _tables(plan: Plan, folder: Path) -> Iterator[dict[str, Any]]:
@@ -89,6 +89,11 @@ def _link(path: Path, folder: Path, text: str = "") -> dict[str, str]:
     return {"href": Path(os.path.relpath(path, folder)).as_posix(), "text": text or path.suffix[1:]}
 
 
+def _inside(path: Path, folder: Path) -> str:
+    """A path without the folder of the results, where it lies there."""
+    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.as_posix()
+
+
 def _runs(plan: Plan, folder: Path) -> Iterator[dict[str, Any]]:
     """Each method of each experiment with links to what its runs left, step by step."""
     files: dict[tuple[str, str, str], dict[str, list[dict[str, str]]]] = {}
@@ -113,7 +118,7 @@ def _claims(folder: Path) -> dict[str, Any]:
     for claim in judged["claims"]:
         claim["headline"] = headline(claim)
         claim["sign"] = VERDICTS[claim["verdict"]]
-        claim["paths"] = short_paths(claim["files"])
+        claim["links"] = [_link(Path(file), folder, _inside(Path(file), folder)) for file in claim["files"]]
     judged["signs"] = VERDICTS
     return judged
 
@@ -155,7 +160,7 @@ def render(plan: Plan, folder: Path) -> str:
         claims_caption=caption("claims", plan.config),
         tables=list(_tables(plan, folder)),
         figures=list(_figures(plan, folder)),
-        settings=yaml.safe_dump(config, sort_keys=False, default_flow_style=None, width=110, allow_unicode=True),
+        settings=yaml.safe_dump(config, sort_keys=False, default_flow_style=None, width=95, allow_unicode=True),
         facts=run_facts.collect(plan),
         graph=_graph(plan, folder),
         runs=list(_runs(plan, folder)),

@@ -14,6 +14,8 @@ from midas.plan import Plan
 
 GIB = 1024**3
 UNKNOWN = "not recorded"
+SHORT = 12
+"""Of a commit's name."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,8 @@ def _provenance(found: Iterable[tuple[str, dict[str, Any]]]) -> dict[str, list[s
     facts: dict[str, list[str]] = {"commit": [], "processor or GPU": [], "cores of the machine": []}
     for _, content in found:
         origin, cost = content.get("provenance", {}), content.get("cost", {})
-        facts["commit"].append(str(origin.get("commit") or UNKNOWN))
+        commit, *changes = str(origin.get("commit") or UNKNOWN).partition("+")
+        facts["commit"].append(commit[:SHORT] + "".join(changes))
         facts["processor or GPU"].append(str(cost.get("device") or UNKNOWN))
         facts["cores of the machine"].append(str(cost.get("cores") or UNKNOWN))
         for package, version in origin.get("versions", {}).items():

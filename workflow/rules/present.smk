@@ -110,6 +110,8 @@ rule report:
         rules.tables.input,
         rules.figures.input,
         rules.claims.output,
+        template="midas/analysis/report.html.jinja",
+        captions=sorted(map(str, Path("workflow/report").glob("*.rst"))),
     output:
         report=f"{ROOT}/report.html",
         config=f"{ROOT}/config.json",
@@ -126,12 +128,12 @@ rule report:
         run=PLAN.present(),
         config=PLAN.config.model_dump_json(),
         folder=subpath(output.report, parent=True),
-        snakefile=workflow.snakefile,
+        snakefile=workflow.main_snakefile,
         code=digest("analysis.report"),
     message:
         "report: {output.report}"
     shell:
         "printf '%s' {params.config:q} > {output.config:q} && "
-        "snakemake --snakefile {params.snakefile:q} --configfile {output.config:q} --nolock --rulegraph dot "
+        "snakemake --cores 1 --snakefile {params.snakefile:q} --configfile {output.config:q} --nolock --rulegraph dot "
         "> {output.rulegraph:q} 2> {log:q} && "
         "python -m midas.analysis.report {params.run:q} {params.folder:q} >> {log:q} 2>&1"
