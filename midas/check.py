@@ -162,6 +162,13 @@ def _transfer_problems(plan: Plan, space: Space, experiment: Experiment, transfe
         yield f"{key}.batch_size: {transfer.batch_size} is not allowed; a multiple of gpus ({transfer.gpus})"
     if transfer.warmup_epochs >= transfer.epochs:
         yield f"{key}.warmup_epochs: {transfer.warmup_epochs} is not allowed; fewer than epochs ({transfer.epochs})"
+    if (transfer.mixup or transfer.cutmix) and transfer.batch_size // transfer.gpus % 2:
+        yield f"{key}.batch_size: {transfer.batch_size} is not allowed; mixup and cutmix need an even one on each GPU"
+    if plan.config.device == "cpu" and transfer.channels_last and transfer.channels < 16 and transfer.image_size >= 192:
+        yield (
+            f"{key}.channels_last: true is not allowed on a CPU with fewer than 16 channels at image_size "
+            f"{transfer.image_size}, where oneDNN 3.13 crashes; set false"
+        )
     try:
         dataset = plan.dataset(transfer.dataset)
     except ValueError as error:

@@ -11,7 +11,6 @@ import json
 import sys
 import time
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,14 +20,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from midas.datasets import Dataset, folder_files, folder_parts, read_npz, read_split
+from midas.digits import Arrays, digit_halves, digit_pairs, digits
 from midas.folders import describe, write_photos
 from midas.plan import DataRun
 from midas.provenance import write_metrics
 from midas.step import main
-
-PAIRS_PER_CLASS = {"train": 10, "test": 4}
-DIGITS_TEST = 360
-"""Test images of the digits: a fifth of the 1,797."""
 
 
 class Images(NamedTuple):
@@ -57,7 +53,7 @@ def load(dataset: Dataset, device: torch.device) -> tuple[Images, Images]:
     Raises:
         ValueError: files are missing or damaged, or images are not what the data set's description says.
     """
-    readers = {"digits": _digits, "digit_pairs": _digit_pairs, "npz": _npz, "folder": _folder}
+    readers = {"digits": digits, "digit_pairs": digit_pairs, "npz": _npz, "folder": _folder}
     arrays = readers.get(dataset.kind, _torchvision)(dataset)
     parts = []
     for pixels, labels in arrays:
@@ -72,56 +68,6 @@ def load(dataset: Dataset, device: torch.device) -> tuple[Images, Images]:
             )
         parts.append(Images(images.pixels.to(device), images.labels.to(device)))
     return parts[0], parts[1]
-
-
-Arrays = tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
-
-
-def _digits(_: Dataset) -> Arrays:
-    return _as_images(*_digit_halves())
-
-
-def _digit_halves() -> Arrays:
-    """Training and test part of scikit-learn's digits: [n, 8, 8] uint8 and labels, in a fixed order."""
-    levels, labels = _digit_table()
-    pixels = np.round(levels * (255 / 16)).astype(np.uint8)
-    order = np.random.default_rng(0).permutation(len(pixels))
-    test, train = order[:DIGITS_TEST], order[DIGITS_TEST:]
-    return (pixels[train], labels[train]), (pixels[test], labels[test])
-
-
-def _digit_table() -> tuple[np.ndarray, np.ndarray]:
-    """Gray levels 0 to 16, [1797, 8, 8], and labels of scikit-learn's digits, from its file: its import takes seconds."""
-    package = find_spec("sklearn")
-    if package is None or package.origin is None:
-        raise ValueError("the embedded digits need the package scikit-learn, which is not installed")
-    path = Path(package.origin).parent / "datasets/data/digits.csv.gz"
-    try:
-        table = np.loadtxt(path, delimiter=",")
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path}: scikit-learn's digits can't be read: {error}") from error
-    return table[:, :-1].reshape(-1, 8, 8), table[:, -1].astype(np.int64)
-
-
-def _digit_pairs(_: Dataset) -> Arrays:
-    """Two digits side by side: class 10 a + b. Test pairs are made of test digits only."""
-    halves, parts = _digit_halves(), []
-    for (pixels, labels), count in zip(halves, PAIRS_PER_CLASS.values(), strict=True):
-        draw = np.random.default_rng(1)
-        members = [np.flatnonzero(labels == digit) for digit in range(10)]
-        classes = np.tile(np.arange(100), count)
-        left = np.array([draw.choice(members[c // 10]) for c in classes])
-        right = np.array([draw.choice(members[c % 10]) for c in classes])
-        parts.append((np.concatenate([pixels[left], pixels[right]], axis=2), classes))
-    return _as_images(*parts)
-
-
-def _as_images(*parts: tuple[np.ndarray, np.ndarray]) -> Arrays:
-    """Gray [n, h, w] to [n, 3, 2h, 2w], each pixel a square of four."""
-    train, test = (
-        (np.repeat(x.repeat(2, axis=1).repeat(2, axis=2)[:, None], 3, axis=1), labels) for x, labels in parts
-    )
-    return train, test
 
 
 def _npz(dataset: Dataset) -> Arrays:
@@ -364,7 +310,7 @@ def _of_folder(dataset: Dataset) -> dict[str, Any]:
     """Numbers of a folder of images, which are not decoded; the digest is of their names and sizes."""
     assert dataset.path is not None
     if dataset.kind == "digit_photos":
-        write_photos(Path(dataset.path), *_digit_halves())
+        write_photos(Path(dataset.path), *digit_halves())
     return describe(dataset)
 
 

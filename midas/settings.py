@@ -145,7 +145,7 @@ class Transfer(Strict):
     crop_scale: Annotated[float, Field(gt=0, le=1)] = Field(
         0.08, description="augmentation: smallest share of an image that a random crop keeps"
     )
-    flip: bool = Field(True, description="augmentation: mirror half of the images")
+    flip: bool = Field(True, description="augmentation: mirror half of the images, where the data set allows it")
     color_jitter: Rate = Field(0.4, description="augmentation: strength of colour jitter, 0 for none")
     mixup: Rate = Field(0.0, description="alpha of mixup, 0 for none")
     cutmix: Rate = Field(0.0, description="alpha of cutmix, 0 for none")
@@ -164,7 +164,8 @@ class Cost(Strict):
     baseline: Name = Field(description="method that the others are compared with")
     methods: list[Name] = Field(min_length=1, description="methods whose cost is measured beside the baseline")
     repeats: Annotated[int, Field(ge=2)] = Field(
-        10, description="how often each method takes its turn; the spread is over them"
+        10,
+        description="how often each method takes its turn; the spread is over them, the interval of a ratio needs six",
     )
     steps: Positive = Field(3, description="search steps (architecture and weights) in one turn")
     resolutions: list[Positive] = Field(

@@ -28,6 +28,7 @@ from midas.data import seed_step
 from midas.genotype import Genotype
 from midas.genotype import load as load_genotype
 from midas.networks import Skeleton, build, set_drop_path
+from midas.operations import Noise
 from midas.photos import PhotoLoader
 from midas.plan import TransferRun
 from midas.processes import Group, join
@@ -68,7 +69,8 @@ class Trainer(Training[Transfer]):
         super().__init__(network, settings, seed)
         self.group, self.updates = group, updates
         if group.size > 1:
-            self.forward = DistributedDataParallel(_WithAuxiliary(network))
+            cut_off = any(isinstance(module, Noise) for module in network.modules())  # it passes no gradient on
+            self.forward = DistributedDataParallel(_WithAuxiliary(network), find_unused_parameters=cut_off)
         warmup = settings.warmup_epochs * updates
         self.schedule = PolyLRScheduler(
             self.optimizer,

@@ -716,6 +716,15 @@ def test_the_table_has_a_row_for_every_key():
         ),
         ({"image_size": 80}, "image_size: 80 is not allowed; a multiple of 32"),
         ({"gpus": 3, "batch_size": 64}, "batch_size: 64 is not allowed; a multiple of gpus (3)"),
+        (
+            {"batch_size": 6, "gpus": 2, "mixup": 0.2},
+            "batch_size: 6 is not allowed; mixup and cutmix need an even one on each GPU",
+        ),
+        (
+            {"image_size": 224, "channels": 8},
+            "channels_last: true is not allowed on a CPU with fewer than 16 channels at image_size 224, "
+            "where oneDNN 3.13 crashes; set false",
+        ),
         ({"epochs": 5}, "warmup_epochs: 5 is not allowed; fewer than epochs (5)"),
         (
             {"dataset": "cifar10"},

@@ -10,7 +10,6 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from midas.data import (
-    PAIRS_PER_CLASS,
     Images,
     Loader,
     Statistics,
@@ -24,6 +23,7 @@ from midas.data import (
     search_halves,
 )
 from midas.datasets import KNOWN, class_names, resolve
+from midas.digits import PAIRS_PER_CLASS
 from midas.plan import DataRun
 from midas.settings import UserDataset
 

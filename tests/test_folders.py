@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from midas import data, folders
+from midas import data, digits, folders
 from midas.data import prepare
 from midas.datasets import KNOWN, Dataset, folder_files
 from midas.folders import class_numbers, describe, write_photos
@@ -35,19 +35,19 @@ def photos(tmp_path):
 
 def test_the_digits_are_those_of_scikit_learn():
     images, labels = load_digits(return_X_y=True)
-    levels, classes = data._digit_table()
+    levels, classes = digits._digit_table()
     np.testing.assert_array_equal(levels.reshape(-1, 64), images)
     np.testing.assert_array_equal(classes, labels)
 
 
 def test_missing_digits_are_said(monkeypatch, tmp_path):
-    monkeypatch.setattr(data, "find_spec", lambda name: None)
+    monkeypatch.setattr(digits, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match="scikit-learn, which is not installed"):
-        data._digit_halves()
+        digits.digit_halves()
     found = type("Spec", (), {"origin": str(tmp_path / "__init__.py")})
-    monkeypatch.setattr(data, "find_spec", lambda name: found)
+    monkeypatch.setattr(digits, "find_spec", lambda name: found)
     with pytest.raises(ValueError, match=r"digits\.csv\.gz: scikit-learn's digits can't be read"):
-        data._digit_halves()
+        digits.digit_halves()
 
 
 def test_photos_are_the_images_enlarged_in_folders_of_their_classes(photos):

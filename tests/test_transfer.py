@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from PIL import Image
 from safetensors import safe_open
@@ -478,15 +479,15 @@ def test_images_of_every_suffix_are_read(make_run, dataset, tmp_path):
 # --- several processes
 
 SCRIPT = """
-import sys
+import hashlib, sys
 from pathlib import Path
 import torch
 from midas.plan import TransferRun
 from midas.photos import PhotoLoader
 from midas.step import main
 from midas.transfer import Trainer, transfer
-from test_transfer import keys
 
+keys = lambda x: [hashlib.sha256(image.contiguous().numpy().tobytes()).hexdigest() for image in x]
 whole_train, whole_test, whole_order = Trainer.train, Trainer.test, PhotoLoader.in_order
 seen, tested = [], []
 
@@ -523,7 +524,7 @@ def two(dataset, tmp_path_factory):
     run = TransferRun(genotype=genotype, dataset=dataset, seed=0, device="cpu", threads=1, transfer=settings)
     launch = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(folder / "script.py")]
     arguments = [run.model_dump_json(), str(folder / "out")]
-    environment = ENVIRONMENT | {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
+    environment = ENVIRONMENT | {"PYTHONPATH": str(ROOT)}
     subprocess.run([sys.executable, "-m", *launch, *arguments], cwd=ROOT, env=environment, check=True, timeout=300)
     return folder, run
 
@@ -565,6 +566,20 @@ def test_two_processes_report_what_their_weights_give_and_come_near_one_process(
     for a, b in zip(history(folder / "out"), history(tmp_path / "one"), strict=True):
         assert a["lr"] == b["lr"]
         assert a["train_loss"] == pytest.approx(b["train_loss"], rel=0.2)
+
+
+def test_a_cell_whose_noise_cuts_parameters_off_can_be_trained_by_several_processes(make_run):
+    cell = DARTS_V2.replace("('sep_conv_3x3', 0)", "('noise', 0)").replace("('skip_connect', 0)", "('noise', 0)")
+    network = build(parse(cell), 4, 3, 3, imagenet=True)
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    try:
+        trainer = Trainer(network, make_run().transfer, 0, 3, 4, Group(ALONE.device, 0, 2))
+        for _ in range(2):
+            trainer._step(torch.randn(4, 3, 32, 32), torch.tensor([0, 1, 2, 0]))
+    finally:
+        dist.destroy_process_group()
+    without = [name for name, p in network.named_parameters() if p.grad is None]
+    assert any("preprocess" in name for name in without)
 
 
 def test_as_many_processes_as_gpus_are_needed(make_run, tmp_path, monkeypatch):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from test_documents import undocumented
 
 ROOT = Path(__file__).parent.parent
 
@@ -46,8 +47,15 @@ def test_every_table_figure_and_the_report_are_there(run):
     assert [claim["id"] for claim in claims] == [f"C{number}" for number in range(1, 9)]
     assert {claim["verdict"] for claim in claims} == {"not tested at this size"}
     report = (results / "report.html").read_text()
-    assert report.index("not tested at this size") < report.index("NAS-Bench-201: test accuracy")  # opens with the claims
+    assert report.index("not tested at this size") < report.index(
+        "NAS-Bench-201: test accuracy"
+    )  # opens with the claims
     assert report.count("data:image/png;base64,") == 8
+
+
+def test_every_file_and_column_is_documented(run):
+    _, results, figures = run
+    assert undocumented(results, figures) == []
 
 
 def test_the_transfer_read_jpeg_files_that_the_pipeline_wrote(run):

@@ -94,7 +94,7 @@ def _number(row: dict[str, Any], quantity: str) -> dict[str, Any]:
     return {
         **values,
         "interval": INTERVALS.get(quantity, ""),
-        "missing": NOT_MEASURED if np.isnan(values["mean"]) else reason,
+        "missing": (row.get("missing") or NOT_MEASURED) if np.isnan(values["mean"]) else reason,
     }
 
 

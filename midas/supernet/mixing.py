@@ -71,9 +71,9 @@ def distribution_of(method: Method, space: Space) -> str:
 class StaticMixing(nn.Module):
     """DARTS's architecture parameters: one logit for each (edge, operation), shared by all cells of a kind and all images."""
 
-    attends = False
+    attends, shared = False, True
 
-    def __init__(self, spec: CellSpec, space: Space, method: Method):
+    def __init__(self, spec: CellSpec, space: Space, method: Method, channels: int):
         super().__init__()
         self.slots = {node: NodeSlots(spec, space.operations, node) for node in spec.nodes}
         self.alpha = nn.Parameter(1e-3 * torch.randn(len(spec.edges), len(space.operations)))
@@ -102,7 +102,7 @@ class AttentionMixing(nn.Module):
         channels: C.
     """
 
-    attends = True
+    attends, shared = True, False
 
     def __init__(self, spec: CellSpec, space: Space, method: Method, channels: int):
         super().__init__()
@@ -153,6 +153,16 @@ class AttentionMixing(nn.Module):
         if slots.none:
             flat[..., slots.none] = self.none.get(name, 0.0)
         return flat.unflatten(-1, slots.shape)
+
+
+MIXINGS: dict[str, type[StaticMixing] | type[AttentionMixing]] = {
+    "static": StaticMixing,
+    "attention": AttentionMixing,
+}
+"""Sources of weights by the key `weights` of a method.
+
+`attends`: whether it is given pooled maps. `shared`: whether all cells of a kind have one in common.
+"""
 
 
 def _projection(learned: bool, *shape: int) -> nn.Parameter:

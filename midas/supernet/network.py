@@ -15,6 +15,7 @@ from midas.settings import Method
 from midas.spaces import CellSpec, Space
 from midas.supernet.candidates import Candidates, batch_norm
 from midas.supernet.mixing import (
+    MIXINGS,
     AttentionMixing,
     StaticMixing,
     Weights,
@@ -123,15 +124,17 @@ class Supernet(nn.Module):
     def __init__(self, space: Space, method: Method, channels: int, cells: int, classes: int):
         super().__init__()
         self.space, self.method = space, method
-        self._static = {kind: StaticMixing(spec, space, method) for kind, spec in space.cells.items()}
+        self._shared: dict[str, StaticMixing | AttentionMixing] = {}
         self.skeleton = SKELETONS[space.family](self._make_cell, channels, cells, classes, norm=_network_norm)
         self.cells = [module for module in self.skeleton.cells if isinstance(module, SearchCell)]
         self.kinds = [layer.kind for layer in space.skeleton(cells) if layer.kind in space.cells]
 
     def _make_cell(self, kind: str, channels_in: tuple[int, ...], channels: int, reduction_prev: bool) -> SearchCell:
         spec = self.space.cells[kind]
-        static = self.method.weights == "static"
-        mixing = self._static[kind] if static else AttentionMixing(spec, self.space, self.method, channels)
+        make = MIXINGS[self.method.weights]
+        mixing = self._shared.get(kind) or make(spec, self.space, self.method, channels)
+        if make.shared:
+            self._shared[kind] = mixing
         preprocess: list[nn.Module] = [nn.Identity() for _ in channels_in]
         if self.space.family == "darts":
             older = FactorizedReduce if reduction_prev else ReLUConvBN
