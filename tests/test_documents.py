@@ -136,7 +136,7 @@ def undocumented(results, figures):
     found = []
     for root, path in [(r, p) for r in (results, figures) for p in sorted(r.rglob("*")) if p.is_file()]:
         folder = _heading(path.parent.relative_to(root).as_posix(), root == figures)
-        if folder is None or path.suffix in (".log", ".tsv") or path.name == "log.txt":
+        if folder is None or path.suffix == ".log" or path.name == "log.txt":
             continue
         name = re.sub(r"(?<=table_)\d|(?<=figure_)\d\d", "{number}", path.name)
         found += [f"{folder}{n}" for n in (name, *_inner_names(path)) if f"`{n}`" not in OUTPUTS.get(folder, "")]

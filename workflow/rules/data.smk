@@ -3,8 +3,6 @@ rule data:
         f"{ROOT}/data/{{dataset}}/metrics.json",
     log:
         f"{ROOT}/data/{{dataset}}/log.txt",
-    benchmark:
-        f"{ROOT}/data/{{dataset}}/benchmark.tsv"
     priority: 1  # missing data are better known before the searches
     conda:
         "../envs/train.yaml"

@@ -57,8 +57,6 @@ rule retrain:
         model=f"{RUN}/retrain/model.safetensors",
     log:
         f"{RUN}/retrain.log",
-    benchmark:
-        f"{RUN}/retrain.tsv"
     conda:
         "../envs/train.yaml"
     threads: PLAN.config.threads
@@ -87,8 +85,6 @@ rule transfer:
         model=f"{RUN}/transfer/model.safetensors",
     log:
         f"{RUN}/transfer.log",
-    benchmark:
-        f"{RUN}/transfer.tsv"
     conda:
         "../envs/train.yaml"
     threads: lambda wildcards: transfer_of(wildcards).gpus * (PLAN.config.threads + transfer_of(wildcards).workers)

@@ -9,8 +9,6 @@ rule search:
         metrics=f"{RUN}/search/metrics.json",
     log:
         f"{RUN}/search.log",
-    benchmark:
-        f"{RUN}/search.tsv"
     conda:
         "../envs/train.yaml"
     threads: PLAN.config.threads
