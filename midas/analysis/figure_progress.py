@@ -105,11 +105,15 @@ def _draw_retrained(ax: Axes, plan: Plan, experiment: Experiment) -> None:
 def _legend(figure: Figure, plan: Plan, experiments: list[Experiment], looked_up: bool) -> None:
     """Methods, and what the signs mean, above the panels."""
     names = dict.fromkeys(method for experiment in experiments for method in experiment.methods)
-    handles = [Line2D([], [], color=_look(plan, m)[0], marker=_look(plan, m)[1], markersize=4, label=m) for m in names]
+    handles = []
+    for name in names:
+        colour, marker = _look(plan, name)
+        line = "" if plan.is_random(name) else "-"  # no search, no curve
+        handles.append(Line2D([], [], color=colour, linestyle=line, marker=marker, markersize=4, label=name))
     if not looked_up:
         sign: dict[str, Any] = {"linestyle": "", "marker": "o", "markersize": 4, "markeredgecolor": GREY}
         handles += [
             Line2D([], [], **sign, markerfacecolor=GREY, label="decoded cell changes"),
             Line2D([], [], **sign, markerfacecolor="white", label="final cell, test images"),
         ]
-    figure.legend(handles=handles, loc="outside upper left", ncols=4, handlelength=1.6, columnspacing=1.4)
+    figure.legend(handles=handles, loc="outside upper left", ncols=len(handles), handlelength=1.6, columnspacing=1.4)
