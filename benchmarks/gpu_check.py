@@ -1,4 +1,4 @@
-"""Checks and times search and transfer on a GPU: ``python -m benchmarks.gpu_check [--device cpu --channels 4 --cells 3 --steps 2]``.
+"""Checks and times search and transfer on a GPU: ``python -m benchmarks.gpu_check [--device cpu --cells 3 --steps 2]``.
 
 For each space and both methods: logits and weights of one supernet on the device against the CPU (float64), then seconds of a
 bilevel step and peak memory in float32 and bfloat16 at the paper's size. Then a transfer of a random cell to embedded JPEG

@@ -108,8 +108,8 @@ def _legend(figure: Figure, plan: Plan, experiments: list[Experiment], looked_up
     handles = []
     for name in names:
         colour, marker = _look(plan, name)
-        line = "" if plan.is_random(name) else "-"  # no search, no curve
-        handles.append(Line2D([], [], color=colour, linestyle=line, marker=marker, markersize=4, label=name))
+        width = 0 if plan.is_random(name) else None  # no search, no curve
+        handles.append(Line2D([], [], color=colour, linewidth=width, marker=marker, markersize=4, label=name))
     if not looked_up:
         sign: dict[str, Any] = {"linestyle": "", "marker": "o", "markersize": 4, "markeredgecolor": GREY}
         handles += [
