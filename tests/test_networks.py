@@ -126,7 +126,7 @@ def test_pooling_is_normalised_in_the_search_only():
 
 
 def test_unknown_operation_is_refused_with_those_allowed():
-    with pytest.raises(ValueError, match=r"'conv_7x7' does not exist; allowed: none, skip_connect"):
+    with pytest.raises(ValueError, match=r"'conv_7x7' does not exist; allowed: none, noise, skip_connect"):
         make("conv_7x7", 4)
 
 
