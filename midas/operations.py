@@ -11,6 +11,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from midas.depthwise import Depthwise
+
 Norm = Callable[[int], nn.Module]
 """Makes the normalisation of a number of channels: ``nn.BatchNorm2d`` in a found network, another one in the search."""
 
@@ -47,8 +49,7 @@ class SeparableConv(nn.Sequential):
     def __init__(self, channels: int, size: int, stride: int, norm: Norm, dilation: int = 1, repeats: int = 1):
         layers: list[nn.Module] = []
         for step in (stride, *[1] * (repeats - 1)):
-            padding = dilation * (size // 2)
-            depthwise = nn.Conv2d(channels, channels, size, step, padding, dilation, groups=channels, bias=False)
+            depthwise = Depthwise(channels, size, step, dilation)
             layers += [nn.ReLU(), depthwise, nn.Conv2d(channels, channels, 1, bias=False), norm(channels)]
         super().__init__(*layers)
 

@@ -9,22 +9,25 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from midas.checkpoint import Checkpoint
 from midas.data import Images, Loader, Statistics, in_order, load, pick_device, search_halves, seed_step
 from midas.datasets import class_names
 from midas.decode import decode_weights
+from midas.memory import keep_freed_memory
 from midas.plan import SearchRun
 from midas.progress import Progress
 from midas.provenance import digest, write_metrics, write_table
-from midas.settings import Search
+from midas.settings import Method, Search
 from midas.spaces import get_space
 from midas.step import main
 from midas.supernet import Supernet
@@ -54,6 +57,56 @@ class Averages:
         return float(self.sums[name].double() / self.batches)
 
 
+class TrainingPass(NamedTuple):
+    """What a forward and a backward pass leave: loss and accuracy, gradients, and the weights p and pi (`Supernet.mixture`)."""
+
+    loss: Tensor
+    accuracy: Tensor
+    gradients: tuple[Tensor | None, ...]
+    p: Tensor
+    pi: Tensor | None
+
+
+Pass = Callable[[Tensor, Tensor], TrainingPass]
+"""Images and labels -> what a training pass leaves."""
+
+
+class Replayed:
+    """A training pass as a CUDA graph, recorded at the first call and replayed from then on: one launch instead of thousands.
+
+    What it returns is overwritten by the next call. Batches must have the shape of the first.
+    """
+
+    WARM_UP = 3
+    """Calls before the recording, in which kernels are chosen and memory is taken."""
+
+    def __init__(self, compute: Pass):
+        self.compute = compute
+        self.graph: torch.cuda.CUDAGraph | None = None
+
+    def __call__(self, x: Tensor, y: Tensor) -> TrainingPass:
+        """Images and labels -> what the pass leaves."""
+        if self.graph is None:
+            self._record(x, y)
+        self.x.copy_(x)
+        self.y.copy_(y)
+        assert self.graph is not None
+        self.graph.replay()
+        return self.found
+
+    def _record(self, x: Tensor, y: Tensor) -> None:
+        self.x, self.y = x.clone(), y.clone()
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(self.WARM_UP):
+                self.compute(self.x, self.y)
+        torch.cuda.current_stream().wait_stream(stream)
+        self.graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self.graph):
+            self.found = self.compute(self.x, self.y)
+
+
 class FirstOrder:
     """Both optimisers of a search and the two kinds of step."""
 
@@ -71,6 +124,10 @@ class FirstOrder:
             if self.architecture
             else None
         )
+        self._architecture_pass: Pass = partial(self._pass, self.architecture)
+        self._weight_pass: Pass = partial(self._pass, self.weights)
+        if settings.cuda_graph and device.type == "cuda":
+            self._architecture_pass, self._weight_pass = Replayed(self._architecture_pass), Replayed(self._weight_pass)
 
     def lr(self, epoch: int) -> float:
         """Learning rate of the weights in an epoch (from 0): a cosine from lr to lr_min."""
@@ -87,30 +144,35 @@ class FirstOrder:
 
     def architecture_step(self, x: Tensor, y: Tensor, averages: Averages) -> None:
         """One step of the architecture parameters, its statistics added to `averages`."""
-        with torch.set_grad_enabled(self.architecture_optimizer is not None):
-            loss, accuracy = self.loss(x, y)
-        p, pi = self.supernet.mixture()
-        averages.add(valid_loss=loss.detach(), valid_accuracy=accuracy, entropy=_entropy(p), p=p.mean(0), pi=_mean(pi))
+        found = self._architecture_pass(x, y)
+        p, pi = found.p, found.pi
+        averages.add(
+            valid_loss=found.loss, valid_accuracy=found.accuracy, entropy=_entropy(p), p=p.mean(0), pi=_mean(pi)
+        )
         if self.architecture_optimizer is not None:
-            self._set_gradients(self.architecture, loss)
+            _set_gradients(self.architecture, found.gradients)
             self.architecture_optimizer.step()
 
     def weight_step(self, x: Tensor, y: Tensor, averages: Averages) -> None:
         """One step of the weights."""
-        loss, accuracy = self.loss(x, y)
-        averages.add(train_loss=loss.detach(), train_accuracy=accuracy)
-        self._set_gradients(self.weights, loss)
+        found = self._weight_pass(x, y)
+        averages.add(train_loss=found.loss, train_accuracy=found.accuracy)
+        _set_gradients(self.weights, found.gradients)
         if self.settings.clip:
             torch.nn.utils.clip_grad_norm_(self.weights, self.settings.clip)
         self.weight_optimizer.step()
 
-    @staticmethod
-    def _set_gradients(parameters: list[torch.nn.Parameter], loss: Tensor) -> None:
-        # of these parameters alone: half of a backward pass is saved against loss.backward()
-        for parameter, gradient in zip(
-            parameters, torch.autograd.grad(loss, parameters, allow_unused=True), strict=True
-        ):
-            parameter.grad = gradient
+    def _pass(self, parameters: list[nn.Parameter], x: Tensor, y: Tensor) -> TrainingPass:
+        """Forward, and backward to these parameters alone: half of it is saved, and the maps that the others would need."""
+        chosen = {id(parameter) for parameter in parameters}
+        for parameter in (*self.weights, *self.architecture):
+            parameter.requires_grad_(id(parameter) in chosen)
+        with torch.set_grad_enabled(bool(parameters)):
+            loss, accuracy = self.loss(x, y)
+        gradients = torch.autograd.grad(loss, parameters, allow_unused=True) if parameters else ()
+        for parameter in (*self.weights, *self.architecture):
+            parameter.requires_grad_(True)
+        return TrainingPass(loss.detach(), accuracy, gradients, *self.supernet.mixture())
 
     def state(self) -> dict[str, Any]:
         """All that a checkpoint needs."""
@@ -129,6 +191,11 @@ class FirstOrder:
             self.architecture_optimizer.load_state_dict(state["architecture_optimizer"])
 
 
+def _set_gradients(parameters: list[nn.Parameter], gradients: tuple[Tensor | None, ...]) -> None:
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        parameter.grad = gradient
+
+
 def _mean(x: Tensor | None) -> Tensor | None:
     return None if x is None else x.mean(0)
 
@@ -137,6 +204,18 @@ def _entropy(p: Tensor) -> Tensor:
     """Mean entropy in nats of the distribution over the operations of an edge, p [images, cells, edges, operations]."""
     share = p / p.sum(-1, keepdim=True).clamp(min=torch.finfo(p.dtype).tiny)
     return torch.special.entr(share).sum(-1).mean()
+
+
+def make_supernet(space: str, method: Method, settings: Search, classes: int, device: torch.device) -> Supernet:
+    """The supernet that a search begins with, on its device and in its memory layout."""
+    if settings.fast and device.type == "cpu":
+        keep_freed_memory()
+    merged = device.type == "cuda" if settings.merge_edges is None else settings.merge_edges
+    supernet = Supernet(
+        get_space(space), method, settings.channels, settings.cells, classes, merged=merged, fast=settings.fast
+    )
+    layout = torch.channels_last if settings.channels_last else torch.contiguous_format
+    return supernet.to(device).to(memory_format=layout)
 
 
 def search(run: SearchRun, folder: Path) -> None:
@@ -149,8 +228,7 @@ def search(run: SearchRun, folder: Path) -> None:
     train, valid = (images.take(half) for half in search_halves(run.dataset, len(images)))
     seed_step(run.seed, "initialise", 0, 0)
     settings = run.search
-    supernet = Supernet(get_space(run.space), run.method, settings.channels, settings.cells, run.dataset.classes)
-    supernet.to(device).to(memory_format=torch.channels_last if settings.channels_last else torch.contiguous_format)
+    supernet = make_supernet(run.space, run.method, settings, run.dataset.classes, device)
     method = FirstOrder(supernet, settings, device)
     loaders = [
         Loader(half, statistics, settings.batch_size, run.seed, name, run.dataset)
@@ -301,7 +379,7 @@ def write_example(path: Path, supernet: Supernet, valid: Images, statistics: Sta
         node=view.node,
         operations=np.array([operation for _, operation in view.keys]),
         sources=np.array([spec.edges[edge][0] for edge, _ in view.keys]),
-        maps=torch.stack([m[0].float().mean(0) for m in view.maps]).cpu().numpy(),
+        maps=torch.stack([c.map[0].float().mean(0) for c in view.candidates]).cpu().numpy(),
         grid=np.array(view.weights.grid),
         patch_p=patches.unflatten(0, view.weights.grid).cpu().numpy(),
         p=view.weights.p[0].flatten()[slots.mapped].cpu().numpy(),

@@ -90,6 +90,20 @@ class Search(Strict):
     arch_weight_decay: Rate = Field(1e-3, description="weight decay of the architecture parameters")
     precision: Precision = Field("float32", description="bfloat16: automatic mixed precision")
     channels_last: bool = Field(True, description="memory layout of the maps; values differ by rounding only")
+    fast: bool = Field(
+        True,
+        description="batch normalisation folded into the mixture; on a CPU also gradients of depthwise convolutions and average "
+        "pooling by faster kernels, and memory kept between steps; false: torch's own. Values differ by rounding only",
+    )
+    merge_edges: bool | None = Field(
+        None,
+        description="convolutions of all edges that leave a node as one; null: on a GPU, where launches cost, not on a CPU, "
+        "where the maps of one edge fit into the cache. Another order of the parameters, so other initial values",
+    )
+    cuda_graph: bool = Field(
+        False,
+        description="on a GPU, record a training pass once and replay it, which saves the launches. Not yet tried on a GPU",
+    )
 
 
 class Retrain(Strict):

@@ -12,10 +12,8 @@ import torch
 from torch import Tensor
 
 from midas.data import seed_step
-from midas.search import Averages, FirstOrder
+from midas.search import Averages, FirstOrder, make_supernet
 from midas.settings import Method, Search
-from midas.spaces import get_space
-from midas.supernet import Supernet
 
 Contestant = TypeVar("Contestant")
 Batch = tuple[Tensor, Tensor]
@@ -35,9 +33,7 @@ class SyntheticSearch:
 
     def __init__(self, space: str, method: Method, settings: Search, classes: int, device: torch.device):
         seed_step(0, "synthetic", 0, 0)
-        self.supernet = Supernet(get_space(space), method, settings.channels, settings.cells, classes)
-        layout = torch.channels_last if settings.channels_last else torch.contiguous_format
-        self.supernet.to(device).to(memory_format=layout)
+        self.supernet = make_supernet(space, method, settings, classes, device)
         self._first_order = FirstOrder(self.supernet, settings, device)
 
     def step(self, train: Batch, valid: Batch) -> None:

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from midas.depthwise import use_own_gradients
 from midas.networks import SKELETONS
 from midas.operations import FactorizedReduce, ReLUConvBN, make
 
@@ -129,6 +130,7 @@ class PlainSupernet(nn.Module):
 
         self.skeleton = SKELETONS[space.family](make_cell, channels, cells, classes, norm=network_norm)
         self.cells = [m for m in self.skeleton.cells if isinstance(m, PlainCell)]
+        use_own_gradients(self, fast=False)
 
     def forward(self, x):
         return self.skeleton(x)

@@ -34,7 +34,7 @@ def test_supernets_hold_exactly_the_offered_operations(name):
         held = {
             (edge, operation)
             for candidates in cell.candidates
-            for operation, edges in candidates.edges.items()
+            for operation, edges in candidates.branches
             for edge in edges
         }
         spec = space.cells[kind]

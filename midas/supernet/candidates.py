@@ -1,21 +1,24 @@
-"""All candidate maps of the edges that leave one node, with few large operations.
+"""Candidate maps of the edges that leave one node, not yet normalised.
 
-One ReLU serves all edges. Candidates of one operation on n edges are one module: its convolutions carry the edges side by
-side, depthwise by n C channels, pointwise in n groups, dense from C to n C channels. What has no parameters is computed once.
-The plain one-module-per-candidate supernet in tests/plain_supernet.py is what this must equal.
+One ReLU serves all edges, and what has no parameters is computed once. A convolution of several edges is one module with the
+edges side by side (depthwise n C channels, pointwise n groups, dense C to n C channels), which saves launches on a GPU, or a
+module for each edge, whose maps stay in a CPU's cache. The batch normalisation that ends a candidate is left to the mixture,
+which is linear in the raw map: only mean and variance are taken here.
+The plain one-module-per-candidate supernet in tests/plain_supernet.py is what all of this must equal.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from midas.depthwise import Depthwise, depthwise
 from midas.spaces import CellSpec
-
-Pool = Callable[[Tensor], Tensor]
+from midas.supernet.mixture import EPSILON, Candidate, normalised
+from midas.supernet.patches import Grid, pool_patches, widened
 
 
 def batch_norm(channels: int) -> nn.BatchNorm2d:
@@ -24,22 +27,27 @@ def batch_norm(channels: int) -> nn.BatchNorm2d:
 
 
 class Dense(nn.Module):
-    """nor_conv_kxk of n edges (NAS-Bench-201): ReLU-Conv-BN as one convolution from C to n C channels."""
+    """nor_conv_kxk of n edges (NAS-Bench-201): ReLU-Conv(-BN) as one convolution from C to n C channels."""
+
+    normalised = True
 
     def __init__(self, channels: int, edges: int, stride: int, size: int):
         super().__init__()
         self.conv = nn.Conv2d(channels, edges * channels, size, stride, size // 2, bias=False)
-        self.norm = batch_norm(edges * channels)
 
     def forward(self, raw: Tensor, active: Tensor, wide: Tensor) -> Tensor:
-        """See `merged`."""
-        return self.norm(self.conv(active))
+        """See `make_candidate`."""
+        return self.conv(active)
 
 
 class Separable(nn.Module):
     """sep_conv or dil_conv of n edges: (ReLU, depthwise, pointwise, BN), once (dil) or twice (sep; the stride comes first)."""
 
-    def __init__(self, channels: int, edges: int, stride: int, size: int, dilation: int, repeats: int):
+    normalised = True
+
+    def __init__(
+        self, channels: int, edges: int, stride: int, size: int, dilation: int, repeats: int, fast: bool = True
+    ):
         super().__init__()
         width = edges * channels
         # stride 2 and dilation 2 read every second pixel alone: on those it is a plain convolution, many times faster
@@ -47,87 +55,97 @@ class Separable(nn.Module):
         stride, dilation = stride // self.every, dilation // self.every
         layers: list[nn.Module] = []
         for step in range(repeats):
-            padding = dilation * (size // 2)
-            depthwise = nn.Conv2d(
-                width, width, size, stride if step == 0 else 1, padding, dilation, groups=width, bias=False
-            )
+            first = Depthwise(width, size, stride if step == 0 else 1, dilation, fast)
             pointwise = nn.Conv2d(width, width, 1, groups=edges, bias=False)
-            layers += [depthwise, pointwise, batch_norm(width), nn.ReLU()]
-        self.layers = nn.Sequential(*layers[:-1])
+            layers += [first, pointwise, batch_norm(width), nn.ReLU()]
+        self.layers = nn.Sequential(*layers[:-2])
         self.width = width
 
     def forward(self, raw: Tensor, active: Tensor, wide: Tensor) -> Tensor:
-        """See `merged`."""
+        """See `make_candidate`."""
         return self.layers(wide[:, : self.width, :: self.every, :: self.every])
 
 
 class Reduction(nn.Module):
     """skip_connect of n edges at stride 2: DARTS's factorized reduction."""
 
+    normalised = True
+
     def __init__(self, channels: int, edges: int):
         super().__init__()
         self.halves = nn.ModuleList(nn.Conv2d(channels, edges * channels // 2, 1, 2, bias=False) for _ in range(2))
-        self.norm = batch_norm(edges * channels)
         self.edges = edges
 
     def forward(self, raw: Tensor, active: Tensor, wide: Tensor) -> Tensor:
-        """See `merged`."""
+        """See `make_candidate`."""
         shifted = active[:, :, 1:, 1:]
         halves = [
             conv(x).unflatten(1, (self.edges, -1)) for conv, x in zip(self.halves, (active, shifted), strict=True)
         ]
-        return self.norm(torch.cat(halves, 2).flatten(1, 2))
+        return torch.cat(halves, 2).flatten(1, 2)
 
 
 class Skip(nn.Module):
     """skip_connect at stride 1: the node's map itself, for all edges."""
 
+    normalised = False
+
     def forward(self, raw: Tensor, active: Tensor, wide: Tensor) -> Tensor:
-        """See `merged`."""
+        """See `make_candidate`."""
         return raw
 
 
 class Pooling(nn.Module):
     """max_pool_3x3 or avg_pool_3x3, once for all edges; in DARTS's search followed by BN."""
 
-    def __init__(self, kind: str, channels: int, stride: int, norm: bool):
+    def __init__(self, kind: str, channels: int, stride: int, normalised: bool, fast: bool = True):
         super().__init__()
+        self.normalised, self.channels, self.stride = normalised, channels, stride
+        self.by_convolution = fast and kind == "avg"
         self.pool = nn.MaxPool2d(3, stride, 1) if kind == "max" else nn.AvgPool2d(3, stride, 1, count_include_pad=False)
-        self.norm = batch_norm(channels) if norm else nn.Identity()
 
     def forward(self, raw: Tensor, active: Tensor, wide: Tensor) -> Tensor:
-        """See `merged`."""
-        return self.norm(self.pool(raw))
+        """See `make_candidate`."""
+        if not (self.by_convolution and raw.device.type == "cpu"):
+            return self.pool(raw)
+        # the sum of nine pixels as a depthwise convolution, ten times faster than torch's pooling on a CPU
+        ones = raw.new_ones(self.channels, 1, 3, 3)
+        pixels = F.conv2d(raw.new_ones(1, 1, *raw.shape[2:]), ones[:1], stride=self.stride, padding=1)
+        return (depthwise(raw, ones, self.stride, 1) * widened(pixels).reciprocal()).to(raw.dtype)
 
 
 class Noise(nn.Module):
     """noise of n edges (RobustDARTS S4): standard normal, drawn for each edge by itself."""
+
+    normalised = False
 
     def __init__(self, edges: int, stride: int):
         super().__init__()
         self.edges, self.stride = edges, stride
 
     def forward(self, raw: Tensor, active: Tensor, wide: Tensor) -> Tensor:
-        """See `merged`."""
+        """See `make_candidate`."""
         small = raw[:, :, :: self.stride, :: self.stride]
         return torch.randn_like(small.repeat(1, self.edges, 1, 1))
 
 
-def merged(operation: str, channels: int, edges: int, stride: int, pool_norm: bool) -> nn.Module:
-    """The module of one operation on `edges` edges: (raw, relu(raw), relu(raw) repeated per edge) -> [B, n C or C, H, W]."""
+def make_candidate(
+    operation: str, channels: int, edges: int, stride: int, pool_norm: bool, fast: bool = True
+) -> nn.Module:
+    """The module of one operation on n edges: (raw, relu(raw), relu(raw) repeated per edge) -> [B, n C or C, H, W]."""
     if operation.startswith("nor_conv"):
         return Dense(channels, edges, stride, size=int(operation[-1]))
     if operation.startswith("sep_conv"):
-        return Separable(channels, edges, stride, size=int(operation[-1]), dilation=1, repeats=2)
+        return Separable(channels, edges, stride, size=int(operation[-1]), dilation=1, repeats=2, fast=fast)
     if operation.startswith("dil_conv"):
-        return Separable(channels, edges, stride, size=int(operation[-1]), dilation=2, repeats=1)
+        return Separable(channels, edges, stride, size=int(operation[-1]), dilation=2, repeats=1, fast=fast)
     if operation in ("max_pool_3x3", "avg_pool_3x3"):
-        return Pooling(operation[:3], channels, stride, pool_norm)
+        return Pooling(operation[:3], channels, stride, pool_norm, fast)
     if operation == "noise":
         return Noise(edges, stride)
     if operation == "skip_connect":
         return Skip() if stride == 1 else Reduction(channels, edges)
-    raise ValueError(f"operation {operation!r} has no merged form in the supernet")
+    raise ValueError(f"operation {operation!r} has no form in the supernet")
 
 
 class _Split(torch.autograd.Function):
@@ -135,65 +153,95 @@ class _Split(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x: Tensor, parts: int) -> tuple[Tensor, ...]:  # type: ignore[no-untyped-def]
+        ctx.set_materialize_grads(False)
         ctx.like = torch.empty_like(x, device="meta")
         return x.unflatten(1, (parts, -1)).unbind(1)
 
     @staticmethod
-    def backward(ctx, *gradients: Tensor):  # type: ignore[no-untyped-def]
-        whole = torch.empty_like(ctx.like, device=gradients[0].device, dtype=gradients[0].dtype)
+    def backward(ctx, *gradients: Tensor | None):  # type: ignore[no-untyped-def]
+        given = next((gradient for gradient in gradients if gradient is not None), None)
+        if given is None:
+            return None, None
+        whole = torch.empty_like(ctx.like, device=given.device, dtype=given.dtype)
         for part, gradient in zip(whole.unflatten(1, (len(gradients), -1)).unbind(1), gradients, strict=True):
-            part.copy_(gradient)
+            part.zero_() if gradient is None else part.copy_(gradient)
         return whole, None
 
 
 class Candidates(nn.Module):
-    """The candidate maps of all edges that leave one node. The operation "none" has no map.
+    """The candidates of all edges that leave one node. The operation "none" has no map.
 
     Args:
         spec: kind of cell.
         source: the node.
         channels: channels C of every map of the cell.
         pool_norm: see `Space`.
+        merged: whether convolutions of several edges are one module.
+        fast: False for torch's own normalisation, gradients and pooling, the same up to rounding.
+
+    Attributes:
+        branches: operation and edges of each module of `operations`.
     """
 
-    def __init__(self, spec: CellSpec, source: int, channels: int, pool_norm: bool):
+    def __init__(
+        self, spec: CellSpec, source: int, channels: int, pool_norm: bool, merged: bool = False, fast: bool = True
+    ):
         super().__init__()
         stride = spec.stride if source < spec.inputs else 1
-        self.channels = channels
-        self.edges: dict[str, list[int]] = {}
+        self.channels, self.fast = channels, fast
+        offered: dict[str, list[int]] = {}
         for edge in spec.outgoing(source):
             for operation in spec.candidates[edge]:
                 if operation != "none":
-                    self.edges.setdefault(operation, []).append(edge)
-        self.operations = nn.ModuleDict(
-            {name: merged(name, channels, len(edges), stride, pool_norm) for name, edges in self.edges.items()}
-        )
-        self.copies = max(
-            (len(self.edges[n]) for n, m in self.operations.items() if isinstance(m, Separable)), default=1
-        )
+                    offered.setdefault(operation, []).append(edge)
+        self.branches: list[tuple[str, list[int]]] = []
+        self.operations = nn.ModuleList()
+        for operation, edges in offered.items():
+            shared = "pool" in operation or (operation == "skip_connect" and stride == 1)
+            for group in [edges] if merged or shared else [[edge] for edge in edges]:
+                self.branches.append((operation, group))
+                self.operations.append(make_candidate(operation, channels, len(group), stride, pool_norm, fast))
+        separable = [
+            edges
+            for (_, edges), module in zip(self.branches, self.operations, strict=True)
+            if isinstance(module, Separable)
+        ]
+        self.copies = max(map(len, separable), default=1)
 
-    def forward(self, x: Tensor, pool: Pool | None) -> dict[tuple[int, str], tuple[Tensor, Tensor | None]]:
-        """Candidate maps and their pooled maps.
+    def forward(self, x: Tensor, pooled: Tensor | None, grid: Grid | None) -> dict[tuple[int, str], Candidate]:
+        """(edge, operation) -> candidate.
 
         Args:
             x: the node's map [B, C, H, W].
-            pool: average pooling over patches, None where it isn't needed.
-
-        Returns:
-            (edge, operation) -> map [B, C, H', W'] and pooled map [B, C, patches].
+            pooled: its means over patches [B, C, R].
+            grid: patches down and across a candidate's map; None (and no `pooled`) if means over patches aren't needed.
         """
         active = F.relu(x)
         wide = active.repeat(1, self.copies, 1, 1) if self.copies > 1 else active
-        found: dict[tuple[int, str], tuple[Tensor, Tensor | None]] = {}
-        for name, edges in self.edges.items():
-            out = self.operations[name](x, active, wide)
-            maps = self._split(out, len(edges))
-            pooled = self._split(pool(out), len(edges)) if pool else (None,) * len(edges)
-            for edge, pair in zip(edges, zip(maps, pooled, strict=True), strict=True):
-                found[edge, name] = pair
+        found: dict[tuple[int, str], Candidate] = {}
+        for (operation, edges), module in zip(self.branches, self.operations, strict=True):
+            raw = module(x, active, wide)
+            if module.normalised and self.fast:
+                whole = normalised(raw, grid)
+            elif module.normalised:
+                whole = self._plain(F.batch_norm(raw, None, None, training=True, eps=EPSILON), grid)
+            elif isinstance(module, Skip):
+                whole = Candidate(raw, pooled=pooled)
+            else:
+                whole = self._plain(raw, grid)
+            found |= {(edge, operation): one for edge, one in zip(edges, self._split(whole, len(edges)), strict=True)}
         return found
 
-    def _split(self, x: Tensor, edges: int) -> tuple[Tensor, ...]:
-        if x.shape[1] == self.channels:  # one edge, or one map for all edges
-            return (x,) * edges
-        return _Split.apply(x, edges)
+    @staticmethod
+    def _plain(raw: Tensor, grid: Grid | None) -> Candidate:
+        return Candidate(raw, pooled=pool_patches(widened(raw), grid) if grid else None)
+
+    def _split(self, whole: Candidate, edges: int) -> Iterator[Candidate]:
+        if whole.raw.shape[1] == self.channels:  # one edge, or one map for all edges
+            return iter([whole] * edges)
+        maps, pooled = ((None,) * edges if x is None else _Split.apply(x, edges) for x in (whole.raw, whole.pooled))
+        scales, shifts = (
+            (None,) * edges if x is None else x.view(edges, -1).unbind(0) for x in (whole.scale, whole.shift)
+        )
+        firsts = range(0, edges * self.channels, self.channels)
+        return map(Candidate, maps, scales, shifts, pooled, [whole.terms] * edges, firsts)

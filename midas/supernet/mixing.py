@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from midas.settings import Method
 from midas.spaces import CellSpec, Space
+from midas.supernet.mixture import Candidate, mixture
 from midas.supernet.topology import DISTRIBUTIONS
 
 
@@ -34,7 +34,7 @@ class Weights(NamedTuple):
     grid: tuple[int, int] = (1, 1)
 
 
-class NodeSlots:
+class NodeSlots(nn.Module):
     """Which (edge, operation) of a node are offered, and where they lie in a flat [E * O].
 
     Attributes:
@@ -43,9 +43,18 @@ class NodeSlots:
         keys: (edge, operation) of the candidates that have a map, in order.
         mapped: their places in [E * O].
         none: places of the "none" candidates.
+        missing: places of operations that their edge doesn't offer.
+        places: `mapped` as a tensor.
+        order: for each place, where it lies in (mapped, none, missing).
+        operation: number of each candidate's operation.
     """
 
+    places: Tensor
+    order: Tensor
+    operation: Tensor
+
     def __init__(self, spec: CellSpec, operations: tuple[str, ...], node: int):
+        super().__init__()
         self.edges = spec.incoming(node)
         self.sources = [spec.edges[edge][0] for edge in self.edges]
         self.shape = (len(self.edges), len(operations))
@@ -59,6 +68,12 @@ class NodeSlots:
                     (self.none if operation == "none" else self.mapped).append(place)
                     if operation != "none":
                         self.keys.append((edge, operation))
+        self.missing = sorted(set(range(self.shape[0] * self.shape[1])) - {*self.mapped, *self.none})
+        # tensors on the device: a list as an index is sent there each time
+        places = torch.tensor([*self.mapped, *self.none, *self.missing])
+        self.register_buffer("order", places.argsort(), persistent=False)
+        self.register_buffer("places", torch.tensor(self.mapped), persistent=False)
+        self.register_buffer("operation", torch.tensor(self.mapped) % len(operations), persistent=False)
 
 
 def distribution_of(method: Method, space: Space) -> str:
@@ -76,6 +91,7 @@ class StaticMixing(nn.Module):
     def __init__(self, spec: CellSpec, space: Space, method: Method, channels: int):
         super().__init__()
         self.slots = {node: NodeSlots(spec, space.operations, node) for node in spec.nodes}
+        self._slots = nn.ModuleList(self.slots.values())  # so that they follow to the device
         self.alpha = nn.Parameter(1e-3 * torch.randn(len(spec.edges), len(space.operations)))
         self.distribution = DISTRIBUTIONS[distribution_of(method, space)]
         offered = torch.tensor([[o in candidates for o in space.operations] for candidates in spec.candidates])
@@ -84,8 +100,9 @@ class StaticMixing(nn.Module):
 
     def forward(self, node: int, *_: object) -> Weights:
         """Weights of a node, the same for all images; arguments as in `AttentionMixing.forward`, unused."""
-        edges = list(self.slots[node].edges)
-        logits = self.alpha[edges].masked_fill(self.missing[edges], -torch.inf)
+        edges = self.slots[node].edges  # one after the other
+        rows = slice(edges[0], edges[-1] + 1)
+        logits = self.alpha[rows].masked_fill(self.missing[rows], -torch.inf)
         return Weights(*self.distribution(logits[None]))
 
 
@@ -107,6 +124,7 @@ class AttentionMixing(nn.Module):
     def __init__(self, spec: CellSpec, space: Space, method: Method, channels: int):
         super().__init__()
         self.slots = {node: NodeSlots(spec, space.operations, node) for node in spec.nodes}
+        self._slots = nn.ModuleList(self.slots.values())  # so that they follow to the device
         self.distribution = DISTRIBUTIONS[distribution_of(method, space)]
         self.scale = channels**-0.5 if method.scale is None else method.scale
         self.per_operation = method.keys == "per_operation"
@@ -141,18 +159,20 @@ class AttentionMixing(nn.Module):
         They are scale * q . k, zero or learned for "none", and -inf where an operation isn't offered.
         """
         slots, name = self.slots[node], str(node)
-        dtype = self.query[name].dtype
-        query = torch.einsum("dx,bxr->bdr", self.query[name], inputs.to(dtype))
-        # q . (W_K k) = (W_K^T q) . k: project the query back, not every key
-        back = torch.einsum("odc,bdr->bocr", self.key[name], query) * self.scale
+        query, key = self.query[name], self.key[name]
+        # q . (W_K k) = (W_K^T W_Q x) . k: one small product of matrices, and the keys aren't projected
+        back = (key.transpose(1, 2) @ query * self.scale).flatten(0, 1) @ inputs.to(query.dtype)
+        back = back.unflatten(1, (-1, keys.shape[2]))
         if self.per_operation:
-            back = back[:, [place % len(self.operations) for place in slots.mapped]]
-        products = (back * keys.to(dtype)).sum(2).transpose(1, 2)
-        flat = products.new_full((*products.shape[:2], slots.shape[0] * slots.shape[1]), -torch.inf)
-        flat[..., slots.mapped] = products
+            back = back[:, slots.operation]
+        products = (back * keys.to(query.dtype)).sum(2).transpose(1, 2)
+        columns = [products]
         if slots.none:
-            flat[..., slots.none] = self.none.get(name, 0.0)
-        return flat.unflatten(-1, slots.shape)
+            none = self.none[name] if name in self.none else products.new_zeros(len(slots.none))
+            columns.append(none.expand(*products.shape[:2], -1))
+        if slots.missing:
+            columns.append(products.new_full((), -torch.inf).expand(*products.shape[:2], len(slots.missing)))
+        return torch.cat(columns, -1)[..., slots.order].unflatten(-1, slots.shape)
 
 
 MIXINGS: dict[str, type[StaticMixing] | type[AttentionMixing]] = {
@@ -171,52 +191,15 @@ def _projection(learned: bool, *shape: int) -> nn.Parameter:
     return nn.Parameter(torch.empty(shape).uniform_(-bound, bound), requires_grad=learned)
 
 
-def patch_grid(height: int, width: int, patch_size: int | None) -> tuple[int, int]:
-    """Patches down and across a map: one patch where the map isn't larger than a patch, or there are no patches."""
-    if patch_size is None:
-        return 1, 1
-    return max(1, height // patch_size), max(1, width // patch_size)
+def mix_images(weights: Weights, slots: NodeSlots, candidates: Sequence[Candidate]) -> Tensor:
+    """The node's map [B, C, H, W]: its K candidates (in the order of `NodeSlots.keys`), weighted by the image's p."""
+    return mixture(weights.p.flatten(1)[:, slots.places], candidates)
 
 
-def pool_patches(x: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Mean over each patch: [B, C, H, W] -> [B, C, R]. A map twice as large is pooled onto the same grid."""
-    height, width = x.shape[-2:]
-    assert (height % grid[0], width % grid[1]) == (0, 0), f"a {height}x{width} map has no grid {grid}"
-    return F.avg_pool2d(x, (height // grid[0], width // grid[1])).flatten(2)
-
-
-class _WeightedSum(torch.autograd.Function):
-    """sum_k w[b, k] F_k[b], without writing a stack of the maps or a product for each."""
-
-    @staticmethod
-    def forward(ctx, weights: Tensor, *maps: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
-        ctx.save_for_backward(weights, *maps)
-        factors = weights[:, :, None, None, None].to(maps[0].dtype).unbind(1)
-        total = maps[0] * factors[0]
-        for factor, candidate in zip(factors[1:], maps[1:], strict=True):
-            total.addcmul_(candidate, factor)
-        return total
-
-    @staticmethod
-    def backward(ctx, gradient: Tensor):  # type: ignore[no-untyped-def]
-        weights, *maps = ctx.saved_tensors
-        factors = weights[:, :, None, None, None].to(gradient.dtype).unbind(1)
-        needed = ctx.needs_input_grad
-        for_weights = None
-        if needed[0]:
-            for_weights = torch.stack([(gradient * m).sum((1, 2, 3), dtype=weights.dtype) for m in maps], 1)
-            for_weights = for_weights.sum_to_size(weights.shape)
-        return for_weights, *(gradient * f if need else None for f, need in zip(factors, needed[1:], strict=True))
-
-
-def mix_images(weights: Weights, slots: NodeSlots, maps: Sequence[Tensor]) -> Tensor:
-    """The node's map [B, C, H, W]: its K candidate maps (in the order of `NodeSlots.keys`), weighted by the image's p."""
-    return _WeightedSum.apply(weights.p.flatten(1)[:, slots.mapped], *maps)
-
-
-def mix_patches(weights: Weights, slots: NodeSlots, maps: Sequence[Tensor]) -> Tensor:
+def mix_patches(weights: Weights, slots: NodeSlots, candidates: Sequence[Candidate]) -> Tensor:
     """The same with each patch weighted by its own p."""
     assert weights.patches is not None
+    maps = [c.map for c in candidates]
     height, width = maps[0].shape[-2:]
     factors = weights.patches.flatten(2)[..., slots.mapped].transpose(1, 2).unflatten(2, weights.grid)
     factors = factors.repeat_interleave(height // weights.grid[0], 2).repeat_interleave(width // weights.grid[1], 3)

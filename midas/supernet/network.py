@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -14,16 +13,9 @@ from midas.operations import FactorizedReduce, ReLUConvBN
 from midas.settings import Method
 from midas.spaces import CellSpec, Space
 from midas.supernet.candidates import Candidates, batch_norm
-from midas.supernet.mixing import (
-    MIXINGS,
-    AttentionMixing,
-    StaticMixing,
-    Weights,
-    mix_images,
-    mix_patches,
-    patch_grid,
-    pool_patches,
-)
+from midas.supernet.mixing import MIXINGS, AttentionMixing, StaticMixing, Weights, mix_images, mix_patches
+from midas.supernet.mixture import Candidate
+from midas.supernet.patches import patch_grid, pool_patches, widened
 
 
 class NodeView(NamedTuple):
@@ -32,14 +24,14 @@ class NodeView(NamedTuple):
     Attributes:
         node: its number.
         keys: (edge, operation) of its candidates.
-        maps: their maps, each [B, C, H, W].
+        candidates: they themselves.
         weights: its weights.
         output: its map [B, C, H, W].
     """
 
     node: int
     keys: list[tuple[int, str]]
-    maps: tuple[Tensor, ...]
+    candidates: list[Candidate]
     weights: Weights
     output: Tensor
 
@@ -61,12 +53,16 @@ class SearchCell(nn.Module):
         mixing: StaticMixing | AttentionMixing,
         preprocess: list[nn.Module],
         channels: int,
+        merged: bool,
+        fast: bool,
     ):
         super().__init__()
         self.spec, self.patch_size, self.mixing = spec, method.patch_size, mixing
         self.preprocess = nn.ModuleList(preprocess)
         sources = sorted({source for source, _ in spec.edges})
-        self.candidates = nn.ModuleList(Candidates(spec, source, channels, space.pool_norm) for source in sources)
+        self.candidates = nn.ModuleList(
+            Candidates(spec, source, channels, space.pool_norm, merged, fast) for source in sources
+        )
         self.mix = mix_patches if method.weights == "attention" and method.mixing == "patch" else mix_images
         self.concatenates = space.family == "darts"
         self.p: Tensor | None = None
@@ -78,29 +74,30 @@ class SearchCell(nn.Module):
         inputs = tuple(module(x) for module, x in zip(self.preprocess, inputs, strict=True))
         height, width = (side // self.spec.stride for side in inputs[0].shape[-2:])
         grid = patch_grid(height, width, self.patch_size)
-        pool = partial(pool_patches, grid=grid) if self.mixing.attends else None
         states: list[Tensor] = []
         pooled: list[Tensor | None] = []
-        found: dict[tuple[int, str], tuple[Tensor, Tensor | None]] = {}
+        found: dict[tuple[int, str], Candidate] = {}
 
         def add(state: Tensor) -> None:
+            means = pool_patches(widened(state), grid) if self.mixing.attends else None
             if len(states) < len(self.candidates):
-                found.update(self.candidates[len(states)](state, pool))
+                found.update(self.candidates[len(states)](state, means, grid if self.mixing.attends else None))
             states.append(state)
-            pooled.append(pool(state) if pool else None)
+            pooled.append(means)
 
         for state in inputs:
             add(state)
         record = []
         for node in self.spec.nodes:
             slots = self.mixing.slots[node]
-            maps, keys = zip(*(found[key] for key in slots.keys), strict=True)
-            weights = self.mixing(node, [pooled[source] for source in slots.sources], keys, grid)
-            output = self.mix(weights, slots, maps)
+            candidates = [found[key] for key in slots.keys]
+            queries, keys = [pooled[source] for source in slots.sources], [c.pooled for c in candidates]
+            weights = self.mixing(node, queries, keys, grid)
+            output = self.mix(weights, slots, candidates)
             add(output)
             record.append(weights)
             if self.observer:
-                self.observer(NodeView(node, slots.keys, maps, weights, output))
+                self.observer(NodeView(node, slots.keys, candidates, weights, output))
         self._remember(record)
         return torch.cat(states[self.spec.inputs :], 1) if self.concatenates else states[-1]
 
@@ -119,11 +116,22 @@ class Supernet(nn.Module):
         channels: initial channels C.
         cells: as the space's skeleton counts them.
         classes: number of classes.
+        merged: whether convolutions of the edges that leave a node are one module, see `Candidates`.
+        fast: False for torch's own normalisation, gradients and pooling, the same up to rounding.
     """
 
-    def __init__(self, space: Space, method: Method, channels: int, cells: int, classes: int):
+    def __init__(
+        self,
+        space: Space,
+        method: Method,
+        channels: int,
+        cells: int,
+        classes: int,
+        merged: bool = False,
+        fast: bool = True,
+    ):
         super().__init__()
-        self.space, self.method = space, method
+        self.space, self.method, self.merged, self.fast = space, method, merged, fast
         self._shared: dict[str, StaticMixing | AttentionMixing] = {}
         self.skeleton = SKELETONS[space.family](self._make_cell, channels, cells, classes, norm=_network_norm)
         self.cells = [module for module in self.skeleton.cells if isinstance(module, SearchCell)]
@@ -142,7 +150,7 @@ class Supernet(nn.Module):
                 older(channels_in[0], channels, norm=batch_norm),
                 ReLUConvBN(channels_in[1], channels, norm=batch_norm),
             ]
-        return SearchCell(spec, self.space, self.method, mixing, preprocess, channels)
+        return SearchCell(spec, self.space, self.method, mixing, preprocess, channels, self.merged, self.fast)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits [B, classes] of images [B, 3, H, W]."""

@@ -1,0 +1,293 @@
+"""How fast searches and retrainings are, against plain code: ``make bench``, or ``python -m benchmarks.bench``.
+
+Each contestant is a process of its own, as it would be in use. They take their turns, in an order that is reversed each time,
+and are compared turn by turn; wall and CPU time, and the most memory beyond what a process holds that has run the smallest
+such network. A training pass is forward and backward to every parameter, on random images of 32x32; a step of a search is one of
+the architecture and one of the weights, with their optimisers. Writes benchmarks/latest.json and prints its rows as a table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from benchmarks.plain import PlainSupernet
+from midas.decode import random_genotype
+from midas.depthwise import use_own_gradients
+from midas.memory import keep_freed_memory
+from midas.networks import build
+from midas.provenance import processor, versions
+from midas.search import make_supernet
+from midas.settings import Method, Retrain, Search
+from midas.spaces import get_space
+from midas.timing import SyntheticSearch, median_interval, random_batch
+
+LATEST = Path(__file__).with_name("latest.json")
+CELLS = {"nas_bench_201": 5, "darts": 8}
+"""Cells of the paper's supernets."""
+CLASSES, SIDE = 10, 32
+MIDAS, STATIC = Method(), Method(weights="static")
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """What takes part.
+
+    Attributes:
+        kind: plain (a pass of plain code's static supernet), pass, step (of a search), network or plain_network (a found cell).
+        space: name of the space.
+        method: of a pass or step.
+        precision: float32 or bfloat16.
+        device: cpu or cuda.
+        threads: of a CPU.
+        batch: images.
+        channels: initial ones.
+        cells: as the configuration counts them.
+        cuda_graph: see `Search`.
+    """
+
+    kind: str
+    space: str
+    method: Method = MIDAS
+    precision: str = "float32"
+    device: str = "cpu"
+    threads: int = 2
+    batch: int = 64
+    channels: int = 16
+    cells: int = 5
+    cuda_graph: bool = False
+
+
+def stepper(c: Contestant) -> Callable[[], object]:
+    """Makes a contestant; each call computes once."""
+    torch.manual_seed(0)
+    device = torch.device(c.device)
+    x, y = random_batch(c.batch, (SIDE, SIDE), CLASSES, device)
+    settings = Search(
+        channels=c.channels, cells=c.cells, epochs=1, batch_size=c.batch, precision=c.precision, cuda_graph=c.cuda_graph
+    )
+    if c.kind == "step":
+        search = SyntheticSearch(c.space, c.method, settings, CLASSES, device)
+        return lambda: search.step((x, y), (x, y))
+    if c.kind in ("network", "plain_network"):
+        return _training(c, device)
+    if c.kind == "plain":
+        network: nn.Module = PlainSupernet(get_space(c.space), c.channels, c.cells, CLASSES).to(device)
+    else:
+        network = make_supernet(c.space, c.method, settings, CLASSES, device)
+        x = x.contiguous(memory_format=torch.channels_last)
+
+    def training_pass() -> None:
+        with torch.autocast(c.device, torch.bfloat16, enabled=c.precision == "bfloat16"):
+            logits = network(x)
+        F.cross_entropy(logits.float(), y).backward()
+        for parameter in network.parameters():
+            parameter.grad = None
+
+    return training_pass
+
+
+def _training(c: Contestant, device: torch.device) -> Callable[[], object]:
+    """A step of retraining a random cell, as the pipeline does it or plainly."""
+    from midas.retrain import Trainer  # timm takes seconds
+
+    plain = c.kind == "plain_network"
+    settings = Retrain(
+        **{"channels": c.channels, "cells": c.cells, "epochs": 2, "batch_size": c.batch},
+        **{"precision": c.precision, "channels_last": not plain},
+    )
+    network = build(random_genotype(get_space(c.space), 0), c.channels, c.cells, CLASSES, auxiliary=c.cells >= 3)
+    network.to(device).to(memory_format=torch.contiguous_format if plain else torch.channels_last)
+    use_own_gradients(network, fast=not plain)
+    if not plain and c.device == "cpu":
+        keep_freed_memory()
+    trainer, batch = Trainer(network, settings, seed=0), random_batch(c.batch, (SIDE, SIDE), CLASSES, device)
+    return lambda: trainer.train([batch], 1)
+
+
+def work(connection: Connection, contestant: Contestant) -> None:
+    """A process: (wall seconds, CPU seconds, peak bytes) of a turn for each message that comes."""
+    torch.set_num_threads(contestant.threads)
+    cuda = contestant.device == "cuda"
+    smallest = replace(contestant, batch=2, channels=2, cells=get_space(contestant.space).min_cells, cuda_graph=False)
+    stepper(smallest)()
+    before = 0 if cuda else _resident()
+    if cuda:
+        torch.cuda.reset_peak_memory_stats()
+    step = stepper(contestant)
+    while connection.recv():
+        start, cpu = time.perf_counter(), time.process_time()
+        step()
+        if cuda:
+            torch.cuda.synchronize()
+        taken = time.perf_counter() - start, time.process_time() - cpu
+        connection.send((*taken, torch.cuda.max_memory_allocated() if cuda else _resident() - before))
+
+
+def _resident() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+Turns = list[tuple[float, float, int]]
+
+
+def measure(contestants: list[Contestant], repeats: int, warm_up: int = 2) -> list[Turns]:
+    """Turns of each contestant, `warm_up` of each before those that count."""
+    context, started = multiprocessing.get_context("spawn"), []
+    for contestant in contestants:
+        mine, theirs = context.Pipe()
+        process = context.Process(target=work, args=(theirs, contestant), daemon=True)
+        process.start()
+        theirs.close()
+        started.append((process, mine))
+    turns: list[Turns] = [[] for _ in contestants]
+    for repeat in range(warm_up + repeats):
+        order = list(enumerate(started))
+        for index, (_, connection) in order[:: -1 if repeat % 2 else 1]:
+            connection.send(True)
+            try:
+                turns[index].append(connection.recv())
+            except EOFError:
+                sys.exit(f"{contestants[index]}: its process ended; most likely memory didn't suffice")
+    for process, connection in started:
+        connection.send(False)
+        process.join()
+    return [found[warm_up:] for found in turns]
+
+
+def row(
+    name: str, found: Turns, base: Turns, target: tuple[float, float] | None = None, share: float = 1
+) -> dict[str, Any]:
+    """Ratios of a contestant to its yardstick, of which `share` turns are set against one."""
+    ratios = [mine[0] / (share * theirs[0]) for mine, theirs in zip(found, base, strict=True)]
+    time_ratio, low, high = median_interval(ratios)
+    numbers = {
+        "time_ratio": time_ratio,
+        "time_ratio_low": low,
+        "time_ratio_high": high,
+        "cpu_ratio": statistics.median(m[1] / (share * b[1]) for m, b in zip(found, base, strict=True)),
+        "memory_ratio": found[-1][2] / base[-1][2],
+        "seconds": statistics.median(m[0] for m in found),
+        "base_seconds": share * statistics.median(b[0] for b in base),
+        "memory_bytes": found[-1][2],
+        "base_memory_bytes": base[-1][2],
+    }
+    reached = None if target is None else time_ratio <= target[0] and numbers["memory_ratio"] <= target[1]
+    aims = {} if target is None else {"time_target": target[0], "memory_target": target[1]}
+    return {
+        "name": name,
+        **{k: None if v is None else round(v, 4) for k, v in numbers.items()},
+        **aims,
+        "reached": reached,
+    }
+
+
+def space_rows(space: str, device: str, repeats: int, threads: int) -> list[dict[str, Any]]:
+    """Rows of one space."""
+    base = Contestant("plain", space, device=device, threads=threads, cells=CELLS[space])
+    midas, name = replace(base, kind="pass"), f"{space}/{device}"
+    plain, float32, static = measure([base, midas, replace(midas, method=STATIC)], repeats)
+    low = (0.45, 0.6) if device == "cpu" else (0.2, 1.0)
+    rows = [
+        row(f"{name}/float32", float32, plain, low),
+        row(
+            f"{space}/midas_vs_static" if device == "cpu" else f"{name}/midas_vs_static", float32, static, (1.25, 1.15)
+        ),
+    ]
+    graph = device == "cuda"
+    step = replace(midas, kind="step", cuda_graph=graph)
+    half = replace(base, precision="bfloat16")
+    others = [base, half, replace(midas, precision="bfloat16"), replace(step, precision="bfloat16"), step]
+    plain, plain_half, best, best_step, step_turns = measure(others, repeats)
+    rows += [
+        row(f"{name}/best", best, plain, (0.3, 0.4) if device == "cpu" else None),
+        row(f"{name}/bfloat16", best, plain_half, None if device == "cpu" else low),
+        row(f"{name}/search_step/float32", step_turns, plain, share=2),
+        row(f"{name}/search_step/best", best_step, plain, share=2),
+    ]
+    return rows
+
+
+def retrain_rows(device: str, repeats: int, threads: int) -> list[dict[str, Any]]:
+    """Rows of retraining a random cell of the DARTS space: 16 channels, 8 cells, batch 96."""
+    base = Contestant("plain_network", "darts", device=device, threads=threads, batch=96, cells=8)
+    ours = replace(base, kind="network")
+    plain, float32, bfloat16 = measure([base, ours, replace(ours, precision="bfloat16")], repeats)
+    rows = [row(f"retrain/{device}/float32", float32, plain), row(f"retrain/{device}/best", bfloat16, plain)]
+    return [{**r, "images_per_second": round(base.batch / r["seconds"], 1)} for r in rows]
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """The rows for people."""
+    lines = [
+        "| row | time | 95 % interval | CPU time | memory | seconds | GB | aim (time, memory) |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for r in rows:
+        aim = (
+            ""
+            if r["reached"] is None
+            else f"{r['time_target']}, {r['memory_target']}: {'yes' if r['reached'] else 'no'}"
+        )
+        interval = "" if r["time_ratio_low"] is None else f"{r['time_ratio_low']:.2f} to {r['time_ratio_high']:.2f}"
+        cells = [
+            f"`{r['name']}`",
+            f"{r['time_ratio']:.2f}",
+            interval,
+            f"{r['cpu_ratio']:.2f}",
+            f"{r['memory_ratio']:.2f}",
+        ]
+        cells += [f"{r['seconds']:.3g}", f"{r['memory_bytes'] / 1e9:.2f}", aim]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=8, help="turns of each contestant; an interval needs six")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--spaces", nargs="+", choices=CELLS, default=list(CELLS))
+    parser.add_argument(
+        "--devices", nargs="+", choices=["cpu", "cuda"], help="default: cpu, and cuda where there is one"
+    )
+    parser.add_argument("--out", type=Path, default=LATEST)
+    options = parser.parse_args()
+    devices = options.devices or ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+    rows: list[dict[str, Any]] = []
+    for device in devices:
+        for space in options.spaces:
+            rows += space_rows(space, device, options.repeats, options.threads)
+        rows += retrain_rows(device, options.repeats, options.threads)
+    found = {
+        "date": datetime.now(UTC).isoformat(timespec="minutes"),
+        "processor": processor(),
+        "gpu": torch.cuda.get_device_name() if "cuda" in devices else None,
+        "threads": options.threads,
+        "repeats": options.repeats,
+        "versions": versions(),
+        "contestant": {k: v for k, v in asdict(Contestant("plain", "")).items() if k in ("batch", "channels")}
+        | {"cells": CELLS},
+        "rows": rows,
+    }
+    options.out.write_text(json.dumps(found, indent=1) + "\n")
+    print(table(rows))
+
+
+if __name__ == "__main__":
+    main()
