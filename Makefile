@@ -1,11 +1,11 @@
-# make demo | test | lint | figures | plan: each sets up .venv by itself. PYTHON chooses the interpreter (3.11 or 3.12).
+# make demo | test | lint | figures | plan | bench: each sets up .venv by itself. PYTHON chooses the interpreter (3.11 or 3.12).
 PYTHON ?= python3
 CORES ?= all
 CONFIG ?= config/config.yaml
 SHELL := /bin/bash
 RUN := export PATH="$(CURDIR)/.venv/bin:$$PATH";
 
-.PHONY: demo test lint figures plan clean
+.PHONY: demo test lint figures plan bench clean
 
 demo: .venv/ready
 	$(RUN) snakemake --cores $(CORES) --configfile $(CONFIG)
@@ -28,6 +28,10 @@ figures: .venv/ready
 # What a configuration amounts to: jobs, and hours on this machine, extrapolated from steps that it times first.
 plan: .venv/ready
 	$(RUN) python -m midas.estimate $(CONFIG)
+
+# Speed against plain code, side by side; wants quiet cores, takes some ten minutes on two.
+bench: .venv/ready
+	$(RUN) python -m benchmarks.bench
 
 # uv installs in seconds what takes pip minutes; without it, `pip install -r requirements.lock` does the same.
 # Compiled bytecode halves the start of every job.

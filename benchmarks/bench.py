@@ -29,7 +29,6 @@ from torch import nn
 from benchmarks.plain import PlainSupernet
 from midas.decode import random_genotype
 from midas.depthwise import use_own_gradients
-from midas.memory import keep_freed_memory
 from midas.networks import build
 from midas.provenance import processor, versions
 from midas.search import make_supernet
@@ -40,7 +39,7 @@ from midas.timing import SyntheticSearch, median_interval, random_batch
 LATEST = Path(__file__).with_name("latest.json")
 CELLS = {"nas_bench_201": 5, "darts": 8}
 """Cells of the paper's supernets."""
-CLASSES, SIDE = 10, 32
+CLASSES = 10
 MIDAS, STATIC = Method(), Method(weights="static")
 
 
@@ -59,6 +58,7 @@ class Contestant:
         channels: initial ones.
         cells: as the configuration counts them.
         cuda_graph: see `Search`.
+        side: of the images in pixels.
     """
 
     kind: str
@@ -71,13 +71,14 @@ class Contestant:
     channels: int = 16
     cells: int = 5
     cuda_graph: bool = False
+    side: int = 32
 
 
 def stepper(c: Contestant) -> Callable[[], object]:
     """Makes a contestant; each call computes once."""
     torch.manual_seed(0)
     device = torch.device(c.device)
-    x, y = random_batch(c.batch, (SIDE, SIDE), CLASSES, device)
+    x, y = random_batch(c.batch, (c.side, c.side), CLASSES, device)
     settings = Search(
         channels=c.channels, cells=c.cells, epochs=1, batch_size=c.batch, precision=c.precision, cuda_graph=c.cuda_graph
     )
@@ -114,9 +115,7 @@ def _training(c: Contestant, device: torch.device) -> Callable[[], object]:
     network = build(random_genotype(get_space(c.space), 0), c.channels, c.cells, CLASSES, auxiliary=c.cells >= 3)
     network.to(device).to(memory_format=torch.contiguous_format if plain else torch.channels_last)
     use_own_gradients(network, fast=not plain)
-    if not plain and c.device == "cpu":
-        keep_freed_memory()
-    trainer, batch = Trainer(network, settings, seed=0), random_batch(c.batch, (SIDE, SIDE), CLASSES, device)
+    trainer, batch = Trainer(network, settings, seed=0), random_batch(c.batch, (c.side, c.side), CLASSES, device)
     return lambda: trainer.train([batch], 1)
 
 
@@ -146,8 +145,8 @@ def _resident() -> int:
 Turns = list[tuple[float, float, int]]
 
 
-def measure(contestants: list[Contestant], repeats: int, warm_up: int = 2) -> list[Turns]:
-    """Turns of each contestant, `warm_up` of each before those that count."""
+def measure(contestants: list[Contestant], repeats: int, warm_up: int = 2, at_once: bool = False) -> list[Turns]:
+    """Turns of each contestant, `warm_up` of each before those that count; one after the other, or all at once."""
     context, started = multiprocessing.get_context("spawn"), []
     for contestant in contestants:
         mine, theirs = context.Pipe()
@@ -157,13 +156,15 @@ def measure(contestants: list[Contestant], repeats: int, warm_up: int = 2) -> li
         started.append((process, mine))
     turns: list[Turns] = [[] for _ in contestants]
     for repeat in range(warm_up + repeats):
-        order = list(enumerate(started))
-        for index, (_, connection) in order[:: -1 if repeat % 2 else 1]:
-            connection.send(True)
-            try:
-                turns[index].append(connection.recv())
-            except EOFError:
-                sys.exit(f"{contestants[index]}: its process ended; most likely memory didn't suffice")
+        order = list(zip(turns, started, contestants, strict=True))[:: -1 if repeat % 2 else 1]
+        for group in [order] if at_once else [[one] for one in order]:
+            for _, (_, connection), _ in group:
+                connection.send(True)
+            for own, (_, connection), contestant in group:
+                try:
+                    own.append(connection.recv())
+                except EOFError:
+                    sys.exit(f"{contestant}: its process ended; most likely memory didn't suffice")
     for process, connection in started:
         connection.send(False)
         process.join()
@@ -176,18 +177,19 @@ def row(
     """Ratios of a contestant to its yardstick, of which `share` turns are set against one."""
     ratios = [mine[0] / (share * theirs[0]) for mine, theirs in zip(found, base, strict=True)]
     time_ratio, low, high = median_interval(ratios)
+    memory_ratio = found[-1][2] / base[-1][2]
     numbers = {
         "time_ratio": time_ratio,
         "time_ratio_low": low,
         "time_ratio_high": high,
         "cpu_ratio": statistics.median(m[1] / (share * b[1]) for m, b in zip(found, base, strict=True)),
-        "memory_ratio": found[-1][2] / base[-1][2],
+        "memory_ratio": memory_ratio,
         "seconds": statistics.median(m[0] for m in found),
         "base_seconds": share * statistics.median(b[0] for b in base),
         "memory_bytes": found[-1][2],
         "base_memory_bytes": base[-1][2],
     }
-    reached = None if target is None else time_ratio <= target[0] and numbers["memory_ratio"] <= target[1]
+    reached = None if target is None else time_ratio <= target[0] and memory_ratio <= target[1]
     aims = {} if target is None else {"time_target": target[0], "memory_target": target[1]}
     return {
         "name": name,
@@ -198,28 +200,25 @@ def row(
 
 
 def space_rows(space: str, device: str, repeats: int, threads: int) -> list[dict[str, Any]]:
-    """Rows of one space."""
+    """Rows of one space; few contestants at a time, since a CPU's memory must hold all of them."""
     base = Contestant("plain", space, device=device, threads=threads, cells=CELLS[space])
-    midas, name = replace(base, kind="pass"), f"{space}/{device}"
+    midas, name, cpu = replace(base, kind="pass"), f"{space}/{device}", device == "cpu"
     plain, float32, static = measure([base, midas, replace(midas, method=STATIC)], repeats)
-    low = (0.45, 0.6) if device == "cpu" else (0.2, 1.0)
+    beside = f"{space}/midas_vs_static" if cpu else f"{name}/midas_vs_static"
     rows = [
-        row(f"{name}/float32", float32, plain, low),
-        row(
-            f"{space}/midas_vs_static" if device == "cpu" else f"{name}/midas_vs_static", float32, static, (1.25, 1.15)
-        ),
+        row(f"{name}/float32", float32, plain, (0.45, 0.6) if cpu else (0.2, 1.0)),
+        row(beside, float32, static, (1.25, 1.15)),
     ]
-    graph = device == "cuda"
-    step = replace(midas, kind="step", cuda_graph=graph)
-    half = replace(base, precision="bfloat16")
-    others = [base, half, replace(midas, precision="bfloat16"), replace(step, precision="bfloat16"), step]
-    plain, plain_half, best, best_step, step_turns = measure(others, repeats)
-    rows += [
-        row(f"{name}/best", best, plain, (0.3, 0.4) if device == "cpu" else None),
-        row(f"{name}/bfloat16", best, plain_half, None if device == "cpu" else low),
-        row(f"{name}/search_step/float32", step_turns, plain, share=2),
-        row(f"{name}/search_step/best", best_step, plain, share=2),
-    ]
+    half = replace(midas, precision="bfloat16")
+    step = replace(half, kind="step", cuda_graph=not cpu)
+    plain, best, steps = measure([base, half, step], repeats)
+    rows.append(row(f"{name}/best", best, plain, (0.3, 0.4) if cpu else None))
+    rows.append(row(f"{name}/search_step", steps, plain, share=2))
+    if not cpu:
+        plain, best = measure([replace(base, precision="bfloat16"), half], repeats)
+        rows.append(row(f"{name}/bfloat16", best, plain, (0.2, 1.0)))
+    for found in rows:
+        print(json.dumps(found), file=sys.stderr, flush=True)
     return rows
 
 
@@ -267,7 +266,11 @@ def main() -> None:
         "--devices", nargs="+", choices=["cpu", "cuda"], help="default: cpu, and cuda where there is one"
     )
     parser.add_argument("--out", type=Path, default=LATEST)
+    parser.add_argument("--show", action="store_true", help="print the table of what was measured last, and measure nothing")
     options = parser.parse_args()
+    if options.show:
+        print(table(json.loads(options.out.read_text())["rows"]))
+        return
     devices = options.devices or ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
     rows: list[dict[str, Any]] = []
     for device in devices:

@@ -29,7 +29,7 @@ class MixedOperation(nn.Module):
 
     def forward(self, x: Tensor, weights: Tensor) -> Tensor:
         """Sum of the candidates' maps, weighted."""
-        return sum(weight * module(x) for weight, module in zip(weights, self.candidates, strict=True))  # type: ignore[return-value]
+        return sum(weight * module(x) for weight, module in zip(weights, self.candidates, strict=True))
 
 
 class PlainCell(nn.Module):
@@ -50,7 +50,7 @@ class PlainCell(nn.Module):
         weights = self.alpha.softmax(-1)
         for node in self.spec.nodes:
             found = [self.edges[e](states[self.spec.edges[e][0]], weights[e]) for e in self.spec.incoming(node)]
-            states.append(sum(found))  # type: ignore[arg-type]
+            states.append(sum(found))
         return torch.cat(states[self.spec.inputs :], 1) if self.concatenates else states[-1]
 
 

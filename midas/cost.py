@@ -219,7 +219,8 @@ def _stepper(run: CostRun, variant: Variant, settings: Search, device: torch.dev
 def counts(run: CostRun, variant: Variant) -> dict[str, int]:
     """Parameters of a supernet, and multiply-adds as `CONVENTION` says."""
     settings = run.search
-    supernet = Supernet(get_space(run.space), variant.method, settings.channels, settings.cells, run.dataset.classes)
+    space, size = get_space(run.space), (settings.channels, settings.cells, run.dataset.classes)
+    supernet = Supernet(space, variant.method, *size, fast=False)  # where average pooling isn't a convolution
     # two images: one alone may leave a single value in a channel, which batch normalisation refuses
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         supernet(torch.zeros(2, 3, *variant.image))

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from midas.checkpoint import Checkpoint
 from midas.genotype import Genotype
+from midas.memory import keep_freed_memory
 from midas.networks import Skeleton
 from midas.settings import Retrain, Transfer
 
@@ -39,6 +40,8 @@ class Training(Generic[Settings]):
     def __init__(self, network: Skeleton, settings: Settings, seed: int, nesterov: bool = False):
         self.network, self.settings, self.seed = network, settings, seed
         self.device = next(network.parameters()).device
+        if self.device.type == "cpu":
+            keep_freed_memory()
         self.forward: Callable[[Tensor], tuple[Tensor, Tensor | None]] = network.forward_auxiliary
         self.optimizer = create_optimizer_v2(
             network,

@@ -24,7 +24,7 @@ from midas.plan import DecodeRun, LookupRun, RetrainRun, SearchRun
 from midas.search import search
 from midas.settings import Cost, Method, Retrain, Search, Strict, Transfer, UserDataset
 from midas.step import main
-from midas.supernet.mixing import patch_grid
+from midas.supernet.patches import patch_grid
 
 ROOT = Path(__file__).parents[1]
 # NAS-Bench-201 and DARTS on digits (16x16), by attention and statically: short, and independent of what the demo becomes

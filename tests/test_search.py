@@ -336,6 +336,17 @@ def test_both_memory_layouts_search_the_same(search_run, tmp_path):
         assert float(rows[0][name]) == pytest.approx(float(rows[1][name]), rel=1e-3)
 
 
+@pytest.mark.parametrize("space", ["nas_bench_201", "darts"])
+def test_fast_and_plain_ways_search_the_same(space, search_run, tmp_path):
+    cells = 1 if space == "nas_bench_201" else 3
+    rows = [
+        history_of(finished(search_run(space=space, cells=cells, epochs=1, fast=fast), tmp_path / str(fast)))[0]
+        for fast in (True, False)
+    ]
+    for name in ("train_loss", "valid_loss", "entropy", "p_skip_connect"):
+        assert float(rows[0][name]) == pytest.approx(float(rows[1][name]), rel=1e-3)
+
+
 def test_mixed_precision_searches_about_the_same(searched, search_run, tmp_path):
     folder = finished(search_run(epochs=1, precision="bfloat16"), tmp_path)
     half, whole = float(history_of(folder)[0]["train_loss"]), float(history_of(searched)[0]["train_loss"])

@@ -160,8 +160,8 @@ class AttentionMixing(nn.Module):
         """
         slots, name = self.slots[node], str(node)
         query, key = self.query[name], self.key[name]
-        # q . (W_K k) = (W_K^T W_Q x) . k: one small product of matrices, and the keys aren't projected
-        back = (key.transpose(1, 2) @ query * self.scale).flatten(0, 1) @ inputs.to(query.dtype)
+        # q . (W_K k) = (W_K^T q) . k: project the query back, not every key
+        back = key.mT.flatten(0, 1) @ ((query * self.scale) @ inputs.to(query.dtype))
         back = back.unflatten(1, (-1, keys.shape[2]))
         if self.per_operation:
             back = back[:, slots.operation]

@@ -61,7 +61,9 @@ def mixture(p: Tensor, candidates: Sequence[Candidate]) -> Tensor:
     scales = torch.stack([one if c.scale is None else c.scale for c in candidates])
     shifts = torch.stack([torch.zeros_like(one) if c.shift is None else c.shift for c in candidates])
     weights, places = p.t()[..., None], [(c.terms, c.first) for c in candidates]
-    return _Mixture.apply(weights * scales[:, None], p @ shifts, places, *(c.raw for c in candidates))
+    return _Mixture.apply(
+        weights * scales[:, None], (weights * shifts[:, None]).sum(0), places, *(c.raw for c in candidates)
+    )
 
 
 class _Observe(torch.autograd.Function):
