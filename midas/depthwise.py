@@ -60,6 +60,8 @@ class _Depthwise(torch.autograd.Function):
             for_x = input_gradient(gradient, x, weight, ctx.stride, ctx.dilation)
         if ctx.needs_input_grad[1]:
             for_weight = weight_gradient(gradient, x, weight, ctx.stride, ctx.dilation)
+            if for_weight.stride() != weight.stride():  # which DistributedDataParallel expects
+                for_weight = torch.empty_like(weight).copy_(for_weight)
         return for_x, for_weight, None, None
 
 
