@@ -266,7 +266,9 @@ def main() -> None:
         "--devices", nargs="+", choices=["cpu", "cuda"], help="default: cpu, and cuda where there is one"
     )
     parser.add_argument("--out", type=Path, default=LATEST)
-    parser.add_argument("--show", action="store_true", help="print the table of what was measured last, and measure nothing")
+    parser.add_argument(
+        "--show", action="store_true", help="print the table of what was measured last, and measure nothing"
+    )
     options = parser.parse_args()
     if options.show:
         print(table(json.loads(options.out.read_text())["rows"]))
