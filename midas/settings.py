@@ -98,7 +98,8 @@ class Search(Strict):
     merge_edges: bool | None = Field(
         None,
         description="convolutions of all edges that leave a node as one; null: on a GPU, where launches cost, not on a CPU, "
-        "where the maps of one edge fit into the cache (true is faster there too for tiny maps). Another order of the parameters, so other initial values",
+        "where the maps of one edge fit into the cache (true is faster there too for tiny maps). "
+        "Another order of the parameters, so other initial values",
     )
     cuda_graph: bool = Field(
         False,
