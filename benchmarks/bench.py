@@ -11,12 +11,11 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
-import resource
 import statistics
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -29,6 +28,7 @@ from torch import nn
 from benchmarks.plain import PlainSupernet
 from midas.decode import random_genotype
 from midas.depthwise import use_own_gradients
+from midas.memory import peak_resident
 from midas.networks import build
 from midas.provenance import processor, versions
 from midas.search import make_supernet
@@ -125,7 +125,7 @@ def work(connection: Connection, contestant: Contestant) -> None:
     cuda = contestant.device == "cuda"
     smallest = replace(contestant, batch=2, channels=2, cells=get_space(contestant.space).min_cells, cuda_graph=False)
     stepper(smallest)()
-    before = 0 if cuda else _resident()
+    before = 0 if cuda else peak_resident()
     if cuda:
         torch.cuda.reset_peak_memory_stats()
     step = stepper(contestant)
@@ -135,11 +135,7 @@ def work(connection: Connection, contestant: Contestant) -> None:
         if cuda:
             torch.cuda.synchronize()
         taken = time.perf_counter() - start, time.process_time() - cpu
-        connection.send((*taken, torch.cuda.max_memory_allocated() if cuda else _resident() - before))
-
-
-def _resident() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        connection.send((*taken, torch.cuda.max_memory_allocated() if cuda else peak_resident() - before))
 
 
 Turns = list[tuple[float, float, int]]
@@ -286,8 +282,9 @@ def main() -> None:
         "threads": options.threads,
         "repeats": options.repeats,
         "versions": versions(),
-        "contestant": {k: v for k, v in asdict(Contestant("plain", "")).items() if k in ("batch", "channels")}
-        | {"cells": CELLS},
+        "batch": Contestant.batch,
+        "channels": Contestant.channels,
+        "cells": CELLS,
         "rows": rows,
     }
     options.out.write_text(json.dumps(found, indent=1) + "\n")

@@ -8,7 +8,6 @@ for all methods, are left out. Writes steps.csv (a row for each turn) and, last,
 from __future__ import annotations
 
 import multiprocessing
-import resource
 import sys
 import time
 from collections.abc import Callable
@@ -23,6 +22,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from midas.data import load, pick_device, search_halves
+from midas.memory import peak_resident
 from midas.plan import CostRun
 from midas.provenance import write_metrics, write_table
 from midas.settings import Method, Search
@@ -192,20 +192,15 @@ def _peak_resident(run: CostRun, variant: Variant) -> int:
     torch.set_num_threads(run.threads)
     smallest = {"channels": 2, "cells": get_space(run.space).min_cells, "batch_size": 2}
     _search(run, variant, run.search.model_copy(update=smallest), torch.device("cpu"))
-    before = _resident()
+    before = peak_resident()
     _search(run, variant, run.search, torch.device("cpu"))
-    return _resident() - before
+    return peak_resident() - before
 
 
 def _search(run: CostRun, variant: Variant, settings: Search, device: torch.device) -> None:
     step = _stepper(run, variant, settings, device)
     for _ in range(MEMORY_STEPS):
         step()
-
-
-def _resident() -> int:
-    """Peak resident memory of this process in bytes; ru_maxrss is in kilobytes on Linux and in bytes on macOS."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def _stepper(run: CostRun, variant: Variant, settings: Search, device: torch.device) -> Callable[[], None]:

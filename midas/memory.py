@@ -1,4 +1,4 @@
-"""Memory of a CPU between the steps of a search: kept and used again, in large pages.
+"""Memory of this process: its peak; and between the steps of a search kept and used again, in large pages.
 
 A step allocates gigabytes of maps and frees them. By default the C library returns large blocks to the kernel at once, which
 then hands out and clears page after page anew in each step.
@@ -46,3 +46,8 @@ def _addresses_are_free() -> bool:
     policy = Path("/proc/sys/vm/overcommit_memory")
     limits = {resource.getrlimit(kind)[0] for kind in (resource.RLIMIT_AS, resource.RLIMIT_DATA)}
     return limits == {resource.RLIM_INFINITY} and policy.exists() and policy.read_text().strip() != "2"
+
+
+def peak_resident() -> int:
+    """Peak resident memory of this process in bytes; ru_maxrss is in kilobytes on Linux and in bytes on macOS."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

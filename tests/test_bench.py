@@ -10,6 +10,7 @@ import torch
 from plain_supernet import PlainSupernet as Oracle
 
 from benchmarks.bench import CELLS, LATEST, Contestant, measure, row, table
+from benchmarks.floor import table as floor_table
 from benchmarks.plain import PlainSupernet
 from midas.settings import Method
 from midas.spaces import SPACES
@@ -60,3 +61,16 @@ def test_newest_table_has_every_row_and_stands_in_the_readme():
     assert shown[1] == table(found["rows"])
     assert found["processor"] in readme
     assert found["date"][:10] in readme
+
+
+def test_floor_and_same_cell_stand_in_the_documents_as_measured():
+    text = (ROOT / "benchmarks/README.md").read_text()
+    shown = re.search(r"<!-- benchmarks/floor.json -->\n(.*?)\n<!-- end -->", text, re.DOTALL)
+    assert shown is not None
+    assert shown[1] == floor_table(json.loads((ROOT / "benchmarks/floor.json").read_text())["rows"])
+    found = json.loads((ROOT / "benchmarks/same_cell.json").read_text())
+    plain, half = (found["ways"][f"fast, {way}"] for way in ("plain", "bfloat16"))
+    assert f"{plain['mean']:.3f} on average and {plain['largest']:.3f} at most" in text
+    assert f"by {half['mean']:.3f} and {half['largest']:.3f}" in text
+    seeds = found["seeds"].values()
+    assert max(plain["largest"], half["largest"]) < min(pair["largest"] for pair in seeds)

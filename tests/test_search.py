@@ -336,6 +336,12 @@ def test_both_memory_layouts_search_the_same(search_run, tmp_path):
         assert float(rows[0][name]) == pytest.approx(float(rows[1][name]), rel=1e-3)
 
 
+@pytest.mark.parametrize("way", [{"precision": "bfloat16"}, {"merge_edges": True}, {"fast": False}], ids=str)
+def test_every_setting_is_deterministic_on_a_cpu(way, search_run, tmp_path):
+    dumps = [np.load(finished(search_run(epochs=1, **way), tmp_path / name) / "arch.npz") for name in ("a", "b")]
+    np.testing.assert_array_equal(dumps[0]["p"], dumps[1]["p"])
+
+
 @pytest.mark.parametrize("space", ["nas_bench_201", "darts"])
 def test_fast_and_plain_ways_search_the_same(space, search_run, tmp_path):
     cells = 1 if space == "nas_bench_201" else 3

