@@ -36,8 +36,8 @@ PARTS: dict[str, tuple[Any, str]] = {
     "separable convolutions, forward": (Separable, "forward"),
     "pooling candidates, forward": (Pooling, "forward"),
     "depthwise convolutions, backward": (depthwise._Depthwise, "backward"),
-    "statistics and pooled keys, forward": (mixture._Observe, "forward"),
-    "gradients of raw maps": (mixture._Observe, "backward"),
+    "statistics and pooled keys, forward": (mixture._Enter, "forward"),
+    "gradients of raw maps and states": (mixture._Enter, "backward"),
     "attention, forward": (AttentionMixing, "forward"),
     "sums, forward": (mixture._Mixture, "forward"),
     "dot products of the sums, backward": (mixture._Mixture, "backward"),
@@ -73,15 +73,18 @@ def work_of(c: Contestant) -> dict[str, float]:
     elements = 0
     forward = mixture._Mixture.forward
 
-    def counted(ctx: Any, factors: Any, shift: Any, places: Any, *maps: torch.Tensor) -> torch.Tensor:
+    def counted(ctx: Any, p: Any, scales: Any, shifts: Any, places: Any, *maps: torch.Tensor) -> torch.Tensor:
         nonlocal elements
         elements += sum(m.numel() for m in maps)
-        return forward(ctx, factors, shift, places, *maps)
+        return forward(ctx, p, scales, shifts, places, *maps)
 
-    supernet = Supernet(get_space(c.space), c.method, c.channels, c.cells, 10, fast=False)
     counting = patch.object(mixture._Mixture, "forward", staticmethod(counted))
-    with counting, torch.no_grad(), FlopCounterMode(display=False) as counter:
-        supernet(torch.zeros(2, 3, c.side, c.side))
+    images = torch.zeros(2, 3, c.side, c.side)
+    with torch.no_grad():
+        with counting:
+            Supernet(get_space(c.space), c.method, c.channels, c.cells, 10)(images)
+        with FlopCounterMode(display=False) as counter:
+            Supernet(get_space(c.space), c.method, c.channels, c.cells, 10, fast=False)(images)
     return {"multiply_adds": counter.get_total_flops() / 4, "map_elements": elements / 2}
 
 

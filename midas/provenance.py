@@ -49,7 +49,9 @@ def _collect(module: str, seen: dict[str, str]) -> None:
     for node in ast.walk(tree):
         if isinstance(body := getattr(node, "body", None), list):  # less docstrings, also those of constants
             node.body = [s for s in body if not (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant))]  # type: ignore[attr-defined]
-    seen[module] = hashlib.sha256(ast.unparse(tree).encode()).hexdigest()
+    native = path.with_suffix(".cpp")  # compiled by the module of that name
+    source = ast.unparse(tree) + (native.read_text() if native.exists() else "")
+    seen[module] = hashlib.sha256(source.encode()).hexdigest()
     for found in imports:
         if isinstance(found, ast.ImportFrom):
             names = [f"{found.module}.{alias.name}" for alias in found.names] + [str(found.module)]
@@ -92,7 +94,13 @@ def processor() -> str:
 
 
 def write_metrics(
-    path: Path, step: str, run: Any, numbers: dict[str, Any], wall_seconds: float, device: Any = None
+    path: Path,
+    step: str,
+    run: Any,
+    numbers: dict[str, Any],
+    wall_seconds: float,
+    device: Any = None,
+    means: dict[str, Any] | None = None,
 ) -> None:
     """Write a step's `metrics.json`.
 
@@ -103,6 +111,7 @@ def write_metrics(
         numbers: what the step measured; equal for equal runs, so no times belong here.
         wall_seconds: time of the step, over all its restarts.
         device: torch device that was used, None for steps without torch.
+        means: by what else the numbers came about.
     """
     content = {
         **numbers,
@@ -113,7 +122,7 @@ def write_metrics(
             "commit": commit(),
             "versions": versions(),
         },
-        "cost": {"wall_seconds": round(wall_seconds, 3), **_hardware(device)},
+        "cost": {"wall_seconds": round(wall_seconds, 3), **_hardware(device), **(means or {})},
     }
     write_text(path, json.dumps(content, indent=1) + "\n")
 

@@ -30,7 +30,7 @@ from midas.provenance import digest, write_metrics, write_table
 from midas.settings import Method, Search
 from midas.spaces import get_space
 from midas.step import main
-from midas.supernet import Supernet
+from midas.supernet import Supernet, kernels
 from midas.supernet.network import NodeView
 
 
@@ -268,7 +268,9 @@ def _write(
         "epochs": len(history),
         "images": len(valid),
     }
-    write_metrics(folder / "metrics.json", "search", run, numbers, seconds, device)
+    compiled = run.search.fast and device.type == "cpu" and kernels.library() is not None
+    means = {"compiled_kernels": compiled}  # without them the sums are torch's, with another rounding
+    write_metrics(folder / "metrics.json", "search", run, numbers, seconds, device, means)
 
 
 @torch.no_grad()

@@ -92,8 +92,9 @@ class Search(Strict):
     channels_last: bool = Field(True, description="memory layout of the maps; values differ by rounding only")
     fast: bool = Field(
         True,
-        description="batch normalisation folded into the mixture; on a CPU also gradients of depthwise convolutions and average "
-        "pooling by faster kernels, and memory kept between steps; false: torch's own. Values differ by rounding only",
+        description="batch normalisation folded into the mixture; on a CPU also kernels that are compiled at the first "
+        "use, faster gradients of depthwise convolutions, and memory kept between steps; false: torch's own. Values differ by "
+        "rounding only",
     )
     merge_edges: bool | None = Field(
         None,

@@ -15,10 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from midas.depthwise import Depthwise, depthwise
+from midas.depthwise import Depthwise
 from midas.spaces import CellSpec
-from midas.supernet.mixture import EPSILON, Candidate, normalised
-from midas.supernet.patches import Grid, pool_patches, widened
+from midas.supernet.mixture import Candidate, average_pool, normalised, plain, unchanged
+from midas.supernet.patches import Grid
+from midas.supernet.sums import EPSILON
 
 
 def batch_norm(channels: int) -> nn.BatchNorm2d:
@@ -100,18 +101,13 @@ class Pooling(nn.Module):
 
     def __init__(self, kind: str, channels: int, stride: int, normalised: bool, fast: bool = True):
         super().__init__()
-        self.normalised, self.channels, self.stride = normalised, channels, stride
-        self.by_convolution = fast and kind == "avg"
+        self.normalised, self.stride = normalised, stride
+        self.by_hand = fast and kind == "avg"
         self.pool = nn.MaxPool2d(3, stride, 1) if kind == "max" else nn.AvgPool2d(3, stride, 1, count_include_pad=False)
 
     def forward(self, raw: Tensor, active: Tensor, wide: Tensor) -> Tensor:
         """See `make_candidate`."""
-        if not (self.by_convolution and raw.device.type == "cpu"):
-            return self.pool(raw)
-        # the sum of nine pixels as a depthwise convolution, ten times faster than torch's pooling on a CPU
-        ones = raw.new_ones(self.channels, 1, 3, 3)
-        pixels = F.conv2d(raw.new_ones(1, 1, *raw.shape[2:]), ones[:1], stride=self.stride, padding=1)
-        return (depthwise(raw, ones, self.stride, 1) * widened(pixels).reciprocal()).to(raw.dtype)
+        return average_pool(raw, self.stride) if self.by_hand else self.pool(raw)
 
 
 class Noise(nn.Module):
@@ -149,7 +145,7 @@ def make_candidate(
 
 
 class _Split(torch.autograd.Function):
-    """[B, n C, ...] -> n times [B, C, ...]; the gradient is gathered in the layout of the whole, which `unbind` would lose."""
+    """[B, n C, H, W] -> n times [B, C, H, W]; the gradient is gathered in the layout of the whole, which `unbind` would lose."""
 
     @staticmethod
     def forward(ctx, x: Tensor, parts: int) -> tuple[Tensor, ...]:  # type: ignore[no-untyped-def]
@@ -208,38 +204,42 @@ class Candidates(nn.Module):
         ]
         self.copies = max(map(len, separable), default=1)
 
-    def forward(self, x: Tensor, pooled: Tensor | None, grid: Grid | None) -> dict[tuple[int, str], Candidate]:
-        """(edge, operation) -> candidate.
+    def forward(
+        self, x: Tensor, pooled: Tensor | None, grid: Grid | None
+    ) -> tuple[Tensor | None, dict[tuple[int, str], Candidate]]:
+        """The node's means over patches [B, R, C], and (edge, operation) -> candidate.
 
         Args:
             x: the node's map [B, C, H, W].
-            pooled: its means over patches [B, C, R].
+            pooled: its means over patches where they are known already.
             grid: patches down and across a candidate's map; None (and no `pooled`) if means over patches aren't needed.
         """
-        active = F.relu(x)
-        wide = active.repeat(1, self.copies, 1, 1) if self.copies > 1 else active
+        count = len(self.operations)
+        if self.fast:  # relu(x) once for each module, so that their gradients meet in one place
+            whole, active = unchanged(x, None if pooled is not None else grid, count + 1)
+            whole = whole if pooled is None else whole._replace(pooled=pooled)
+        else:
+            whole, active = plain(x, grid), [F.relu(x)] * (count + 1)
+        wide = active[-1].repeat(1, self.copies, 1, 1) if self.copies > 1 else None
         found: dict[tuple[int, str], Candidate] = {}
-        for (operation, edges), module in zip(self.branches, self.operations, strict=True):
-            raw = module(x, active, wide)
-            if module.normalised and self.fast:
-                whole = normalised(raw, grid)
-            elif module.normalised:
-                whole = self._plain(F.batch_norm(raw, None, None, training=True, eps=EPSILON), grid)
-            elif isinstance(module, Skip):
-                whole = Candidate(raw, pooled=pooled)
+        for (operation, edges), module, own_active in zip(self.branches, self.operations, active[:count], strict=True):
+            raw = module(whole.raw, own_active, own_active if wide is None else wide)
+            if isinstance(module, Skip):
+                own = whole
+            elif not self.fast:
+                own = plain(
+                    F.batch_norm(raw, None, None, training=True, eps=EPSILON) if module.normalised else raw, grid
+                )
             else:
-                whole = self._plain(raw, grid)
-            found |= {(edge, operation): one for edge, one in zip(edges, self._split(whole, len(edges)), strict=True)}
-        return found
-
-    @staticmethod
-    def _plain(raw: Tensor, grid: Grid | None) -> Candidate:
-        return Candidate(raw, pooled=pool_patches(widened(raw), grid) if grid else None)
+                own = normalised(raw, grid) if module.normalised else unchanged(raw, grid)[0]
+            found |= {(edge, operation): one for edge, one in zip(edges, self._split(own, len(edges)), strict=True)}
+        return whole.pooled, found
 
     def _split(self, whole: Candidate, edges: int) -> Iterator[Candidate]:
         if whole.raw.shape[1] == self.channels:  # one edge, or one map for all edges
             return iter([whole] * edges)
-        maps, pooled = ((None,) * edges if x is None else _Split.apply(x, edges) for x in (whole.raw, whole.pooled))
+        maps = _Split.apply(whole.raw, edges)
+        pooled = (None,) * edges if whole.pooled is None else whole.pooled.unflatten(2, (edges, -1)).unbind(2)
         scales, shifts = (
             (None,) * edges if x is None else x.view(edges, -1).unbind(0) for x in (whole.scale, whole.shift)
         )

@@ -24,12 +24,16 @@ class Weights(NamedTuple):
     Attributes:
         p: [B, E, O], or [1, E, O] if they are the same for all images.
         pi: weights of the pairs of edges [B or 1, pairs], None without pairs.
+        share: those of p that belong to a candidate with a map [B or 1, K].
+        pooled: means over patches of the map that p makes [B, R, C], None for static weights.
         patches: weights of each patch [B, R, E, O], None for static weights.
         grid: patches down and across the node's map.
     """
 
     p: Tensor
     pi: Tensor | None
+    share: Tensor
+    pooled: Tensor | None = None
     patches: Tensor | None = None
     grid: tuple[int, int] = (1, 1)
 
@@ -44,14 +48,16 @@ class NodeSlots(nn.Module):
         mapped: their places in [E * O].
         none: places of the "none" candidates.
         missing: places of operations that their edge doesn't offer.
-        places: `mapped` as a tensor.
-        order: for each place, where it lies in (mapped, none, missing).
+        place: one where a candidate [K] has its place [E * O]; as a product it is faster than an index, forward and backward.
+        offset: logit of a place that no candidate has [E * O]: 0, -inf where an operation is missing.
         operation: number of each candidate's operation.
+        unmapped: `none` as a tensor.
     """
 
-    places: Tensor
-    order: Tensor
+    place: Tensor
+    offset: Tensor
     operation: Tensor
+    unmapped: Tensor
 
     def __init__(self, spec: CellSpec, operations: tuple[str, ...], node: int):
         super().__init__()
@@ -69,11 +75,17 @@ class NodeSlots(nn.Module):
                     if operation != "none":
                         self.keys.append((edge, operation))
         self.missing = sorted(set(range(self.shape[0] * self.shape[1])) - {*self.mapped, *self.none})
+        offset = torch.zeros(self.shape[0] * self.shape[1])
+        offset[self.missing] = -torch.inf
         # tensors on the device: a list as an index is sent there each time
-        places = torch.tensor([*self.mapped, *self.none, *self.missing])
-        self.register_buffer("order", places.argsort(), persistent=False)
-        self.register_buffer("places", torch.tensor(self.mapped), persistent=False)
+        self.register_buffer("place", torch.eye(len(offset))[self.mapped], persistent=False)
+        self.register_buffer("offset", offset, persistent=False)
+        self.register_buffer("unmapped", torch.tensor(self.none), persistent=False)
         self.register_buffer("operation", torch.tensor(self.mapped) % len(operations), persistent=False)
+
+    def share(self, p: Tensor) -> Tensor:
+        """[..., E, O] -> [..., K]."""
+        return p.flatten(-2) @ self.place.mT
 
 
 def distribution_of(method: Method, space: Space) -> str:
@@ -100,10 +112,12 @@ class StaticMixing(nn.Module):
 
     def forward(self, node: int, *_: object) -> Weights:
         """Weights of a node, the same for all images; arguments as in `AttentionMixing.forward`, unused."""
-        edges = self.slots[node].edges  # one after the other
-        rows = slice(edges[0], edges[-1] + 1)
+        slots = self.slots[node]
+        rows = slice(slots.edges[0], slots.edges[-1] + 1)  # one after the other
         logits = self.alpha[rows].masked_fill(self.missing[rows], -torch.inf)
-        return Weights(*self.distribution(logits[None]))
+        with torch.autocast(logits.device.type, enabled=False):
+            p, pi = self.distribution(logits[None])
+            return Weights(p, pi, slots.share(p))
 
 
 class AttentionMixing(nn.Module):
@@ -139,40 +153,39 @@ class AttentionMixing(nn.Module):
             if slots.none and method.none_logit == "learned":
                 self.none[name] = nn.Parameter(torch.zeros(len(slots.none)))
 
-    def forward(self, node: int, inputs: Sequence[Tensor], keys: Sequence[Tensor], grid: tuple[int, int]) -> Weights:
+    def forward(self, node: int, inputs: Sequence[Tensor], keys: Tensor, grid: tuple[int, int]) -> Weights:
         """Weights of a node for each image.
 
         Args:
             node: its number.
-            inputs: the maps of its E source nodes, pooled over patches, each [B, C, R].
-            keys: its K candidate maps, pooled over patches, each [B, C, R], in the order of `NodeSlots.keys`.
+            inputs: the maps of its E source nodes, pooled over patches, each [B, R, C].
+            keys: its K candidate maps, pooled over patches [B, K, R, C], in the order of `NodeSlots.keys`.
             grid: patches down and across; R is their product.
         """
         with torch.autocast(inputs[0].device.type, enabled=False):  # logits in bfloat16 would be rounded to 3 digits
-            logits = self._logits(node, torch.cat(list(inputs), 1), torch.stack(list(keys), 1))
-            p, pi = self.distribution(logits)
-        return Weights(p.mean(1), None if pi is None else pi.mean(1), p, grid)
+            logits = self._logits(node, torch.cat(list(inputs), 2), keys)
+            patches, pi = self.distribution(logits)
+            p = patches.mean(1)
+            share = self.slots[node].share(p)
+            pooled = (share[:, None] @ keys.to(share.dtype).flatten(2)).view(-1, *keys.shape[2:])  # pooling is linear
+            return Weights(p, None if pi is None else pi.mean(1), share, pooled, patches, grid)
 
     def _logits(self, node: int, inputs: Tensor, keys: Tensor) -> Tensor:
-        """Logits [B, R, E, O] of inputs [B, E C, R] and keys [B, K, C, R].
+        """Logits [B, R, E, O] of inputs [B, R, E C] and keys [B, K, R, C].
 
         They are scale * q . k, zero or learned for "none", and -inf where an operation isn't offered.
         """
         slots, name = self.slots[node], str(node)
         query, key = self.query[name], self.key[name]
         # q . (W_K k) = (W_K^T q) . k: project the query back, not every key
-        back = key.mT.flatten(0, 1) @ ((query * self.scale) @ inputs.to(query.dtype))
-        back = back.unflatten(1, (-1, keys.shape[2]))
+        both = (self.scale * key.mT) @ query
+        back = (inputs.to(query.dtype) @ both.flatten(0, 1).mT).unflatten(2, both.shape[:2])  # [B, R, O or 1, C]
         if self.per_operation:
-            back = back[:, slots.operation]
-        products = (back * keys.to(query.dtype)).sum(2).transpose(1, 2)
-        columns = [products]
-        if slots.none:
-            none = self.none[name] if name in self.none else products.new_zeros(len(slots.none))
-            columns.append(none.expand(*products.shape[:2], -1))
-        if slots.missing:
-            columns.append(products.new_full((), -torch.inf).expand(*products.shape[:2], len(slots.missing)))
-        return torch.cat(columns, -1)[..., slots.order].unflatten(-1, slots.shape)
+            back = back[:, :, slots.operation]
+        logits = (back * keys.to(query.dtype).transpose(1, 2)).sum(3) @ slots.place + slots.offset
+        if name in self.none:
+            logits = logits + logits.new_zeros(len(slots.offset)).index_put((slots.unmapped,), self.none[name])
+        return logits.unflatten(-1, slots.shape)
 
 
 MIXINGS: dict[str, type[StaticMixing] | type[AttentionMixing]] = {
@@ -193,7 +206,7 @@ def _projection(learned: bool, *shape: int) -> nn.Parameter:
 
 def mix_images(weights: Weights, slots: NodeSlots, candidates: Sequence[Candidate]) -> Tensor:
     """The node's map [B, C, H, W]: its K candidates (in the order of `NodeSlots.keys`), weighted by the image's p."""
-    return mixture(weights.p.flatten(1)[:, slots.places], candidates)
+    return mixture(weights.share, candidates)
 
 
 def mix_patches(weights: Weights, slots: NodeSlots, candidates: Sequence[Candidate]) -> Tensor:

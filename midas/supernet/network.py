@@ -15,7 +15,7 @@ from midas.spaces import CellSpec, Space
 from midas.supernet.candidates import Candidates, batch_norm
 from midas.supernet.mixing import MIXINGS, AttentionMixing, StaticMixing, Weights, mix_images, mix_patches
 from midas.supernet.mixture import Candidate
-from midas.supernet.patches import patch_grid, pool_patches, widened
+from midas.supernet.patches import patch_grid
 
 
 class NodeView(NamedTuple):
@@ -57,7 +57,7 @@ class SearchCell(nn.Module):
         fast: bool,
     ):
         super().__init__()
-        self.spec, self.patch_size, self.mixing = spec, method.patch_size, mixing
+        self.spec, self.patch_size, self.mixing, self.fast = spec, method.patch_size, mixing, fast
         self.preprocess = nn.ModuleList(preprocess)
         sources = sorted({source for source, _ in spec.edges})
         self.candidates = nn.ModuleList(
@@ -78,23 +78,25 @@ class SearchCell(nn.Module):
         pooled: list[Tensor | None] = []
         found: dict[tuple[int, str], Candidate] = {}
 
-        def add(state: Tensor) -> None:
-            means = pool_patches(widened(state), grid) if self.mixing.attends else None
+        def add(state: Tensor, means: Tensor | None) -> None:
             if len(states) < len(self.candidates):
-                found.update(self.candidates[len(states)](state, means, grid if self.mixing.attends else None))
+                means, offered = self.candidates[len(states)](state, means, grid if self.mixing.attends else None)
+                found.update(offered)
             states.append(state)
             pooled.append(means)
 
         for state in inputs:
-            add(state)
+            add(state, None)
         record = []
         for node in self.spec.nodes:
             slots = self.mixing.slots[node]
             candidates = [found[key] for key in slots.keys]
-            queries, keys = [pooled[source] for source in slots.sources], [c.pooled for c in candidates]
-            weights = self.mixing(node, queries, keys, grid)
+            keys = (
+                torch.stack([c.pooled for c in candidates if c.pooled is not None], 1) if self.mixing.attends else None
+            )
+            weights = self.mixing(node, [pooled[source] for source in slots.sources], keys, grid)
             output = self.mix(weights, slots, candidates)
-            add(output)
+            add(output, weights.pooled if self.fast and self.mix is mix_images else None)
             record.append(weights)
             if self.observer:
                 self.observer(NodeView(node, slots.keys, candidates, weights, output))

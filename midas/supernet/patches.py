@@ -23,18 +23,18 @@ def patch_grid(height: int, width: int, patch_size: int | None) -> Grid:
 
 
 def pool_patches(x: Tensor, grid: Grid) -> Tensor:
-    """Mean over each patch: [B, C, H, W] -> [B, C, R]. A map twice as large is pooled onto the same grid."""
+    """Mean over each patch: [B, C, H, W] -> [B, R, C]. A map twice as large is pooled onto the same grid."""
     height, width = x.shape[-2:]
     assert (height % grid[0], width % grid[1]) == (0, 0), f"a {height}x{width} map has no grid {grid}"
-    return F.avg_pool2d(x, (height // grid[0], width // grid[1])).flatten(2)
+    return F.avg_pool2d(x, (height // grid[0], width // grid[1])).flatten(2).mT
 
 
 def patch_rows(patches: Tensor, grid: Grid, width: int) -> Tensor:
-    """The value of each pixel's patch, in one row of pixels for each row of patches: [B, C, R] -> [B, C, grid[0], 1, width].
+    """The value of each pixel's patch, in one row of pixels for each row of patches: [B, R, C] -> [B, C, grid[0], 1, width].
 
     Added to a map as `split_rows` sees it, it spreads over the rows of a patch by broadcasting: long runs of memory.
     """
-    rows = patches.unflatten(2, (grid[0], 1, grid[1])).repeat_interleave(width // grid[1], -1)
+    rows = patches.mT.unflatten(2, (grid[0], 1, grid[1])).repeat_interleave(width // grid[1], -1)
     return rows.contiguous(memory_format=torch.channels_last_3d)
 
 

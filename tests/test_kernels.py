@@ -1,0 +1,150 @@
+"""The compiled kernels against the same functions in torch: values, layouts, types, threads; and what comes without compiler."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from midas.supernet import kernels, sums
+
+pytestmark = pytest.mark.skipif(kernels.library() is None, reason="kernels.cpp can't be compiled here")
+
+BOUNDS = {torch.float64: 1e-12, torch.float32: 1e-4, torch.bfloat16: 2e-2}
+
+
+def make(dtype, *shape, seed=0):
+    """A map with its channels side by side."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(shape, generator=generator).to(dtype).contiguous(memory_format=torch.channels_last)
+
+
+def close(found, expected, dtype):
+    for mine, theirs in zip(found, expected, strict=True):
+        if theirs is None:
+            assert mine is None
+        else:
+            torch.testing.assert_close(mine, theirs, rtol=BOUNDS[dtype], atol=BOUNDS[dtype])
+
+
+@pytest.fixture(params=BOUNDS, ids=str)
+def dtype(request):
+    return request.param
+
+
+CHANNELS = [1, 3, 4, 16, 20, 48]
+
+
+@pytest.mark.parametrize("channels", CHANNELS)
+@pytest.mark.parametrize("grid", [None, (1, 1), (2, 4)])
+@pytest.mark.parametrize("normalise", [True, False])
+def test_enter(dtype, channels, grid, normalise):
+    x = make(dtype, 3, channels, 8, 8)
+    close(kernels.enter(x, grid, normalise), sums.enter(x, grid, normalise), dtype)
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.sampled_from(CHANNELS), st.integers(1, 3), st.sampled_from([None, (1, 1), (2, 4)]), st.booleans(), st.booleans(),
+    st.integers(0, 2), st.integers(0, 2),
+)  # fmt: skip
+def test_leave(channels, parts, grid, normalise, static, given_count, active_count):
+    dtype, width = torch.float64, channels * parts
+    x = make(dtype, 3, width, 8, 8)
+    observed = sums.enter(x, grid, normalise)
+    wide = [torch.randn(width, dtype=dtype) if normalise else None for _ in range(2)]
+    pooled = torch.randn(3, grid[0] * grid[1], width, dtype=dtype) if grid else None
+    p = torch.rand(1 if static else 3, 5, dtype=dtype)
+    firsts = [*range(0, width, channels), 0]  # two terms of the first channels
+    terms = [sums.Term(f, make(dtype, 3, channels, 8, 8, seed=f), p[:, n % 5]) for n, f in enumerate(firsts)]
+    given_maps = [make(dtype, 3, width, 8, 8, seed=10 + n) for n in range(given_count)]
+    active = [make(dtype, 3, width, 8, 8, seed=20 + n) for n in range(active_count)]
+    gradients = sums.Gradients(*wide, pooled, terms, given_maps, active)
+    close([kernels.leave(x, observed, grid, gradients)], [sums.leave(x, observed, grid, gradients)], dtype)
+
+
+@pytest.mark.parametrize("channels", CHANNELS)
+@pytest.mark.parametrize("static", [True, False])
+def test_mix(dtype, channels, static):
+    wide = kernels._wide(make(dtype, 1, 1, 1, 1))
+    maps = [make(dtype, 3, channels, 8, 6, seed=n) for n in range(5)]
+    p, scales, shifts = (torch.rand(n, dtype=wide) for n in ((1 if static else 3, 5), (5, channels), (5, channels)))
+    close([kernels.mix(p, scales, shifts, maps)], [sums.mix(p, scales, shifts, maps)], dtype)
+    gradient = make(dtype, 3, channels, 8, 6, seed=9)
+    found, expected = (m.mix_backward(gradient, p, scales, shifts, maps) for m in (kernels, sums))
+    close([found[0].to(wide), *found[1:]], expected, dtype)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("side", [1, 2, 7, 8])
+@pytest.mark.parametrize("channels", CHANNELS)
+def test_average(dtype, channels, side, stride):
+    x = make(dtype, 3, channels, side, side)
+    mine, theirs = kernels.average(x, stride), sums.average(x, stride)
+    close([mine], [theirs], dtype)
+    gradient = make(dtype, *theirs.shape)
+    found, expected = (m.average_backward(gradient, x, stride) for m in (kernels, sums))
+    close([found], [expected], dtype)
+
+
+def test_any_layout_and_parts_of_wider_maps_are_read_right():
+    whole = make(torch.float64, 3, 12, 8, 8)
+    maps = [
+        whole[:, 4:8],
+        whole[:, 8:].contiguous(),
+        make(torch.float64, 3, 4, 16, 16)[:, :, ::2, ::2],
+        make(torch.float64, 3, 4, 8, 8),
+    ]
+    p, scales, shifts = (torch.rand(n, dtype=torch.float64) for n in ((3, 4), (4, 4), (4, 4)))
+    close([kernels.mix(p, scales, shifts, maps)], [sums.mix(p, scales, shifts, maps)], torch.float64)
+
+
+def test_not_a_number_and_infinity_pass_through(dtype):
+    x = make(dtype, 1, 4, 2, 2)
+    x[0, 0, 0, 0], x[0, 1, 0, 0] = torch.nan, torch.inf
+    wide = kernels._wide(x)
+    out = kernels.mix(torch.ones(1, 1, dtype=wide), torch.ones(1, 4, dtype=wide), torch.zeros(1, 4, dtype=wide), [x])
+    torch.testing.assert_close(out, x, equal_nan=True)
+
+
+def test_the_number_of_threads_does_not_change_a_bit():
+    x, g = make(torch.float32, 7, 16, 8, 8), make(torch.float32, 7, 16, 8, 8, seed=1)
+    p, scales, shifts = torch.rand(7, 1), torch.rand(1, 16), torch.rand(1, 16)
+    found = []
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 2, 5):
+            torch.set_num_threads(threads)
+            found.append([*kernels.enter(x, (2, 2), True), *kernels.mix_backward(g, p, scales, shifts, [x])])
+    finally:
+        torch.set_num_threads(before)
+    for other in found[1:]:
+        assert all(torch.equal(mine, theirs) for mine, theirs in zip(found[0], other, strict=True))
+
+
+@pytest.mark.parametrize("compiler", ["no-such-compiler", "false"])
+def test_without_a_compiler_one_line_says_so_and_torch_does_the_work(compiler, tmp_path):
+    code = (
+        "import torch; from midas.supernet import kernels; "
+        "x = torch.zeros(2, 4, 8, 8).contiguous(memory_format=torch.channels_last); print(kernels.usable(x), kernels.usable(x))"
+    )
+    environment = {"PATH": "/usr/bin:/bin", "CXX": compiler, "XDG_CACHE_HOME": str(tmp_path), "HOME": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
+    assert done.stdout == "False False\n"
+    assert done.stderr.count("kernels.cpp can't be compiled") == 1
+    assert "Traceback" not in done.stderr
+
+
+def test_a_folder_that_cannot_be_written_to_is_no_obstacle(tmp_path):
+    (tmp_path / "file").write_text("")
+    code = "from midas.supernet import kernels; print(kernels.library() is not None)"
+    environment = {
+        "PATH": "/usr/bin:/bin",
+        "XDG_CACHE_HOME": str(tmp_path / "file"),
+        "TMPDIR": str(tmp_path),
+        "HOME": str(tmp_path),
+    }
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
+    assert done.stdout == "True\n", done.stderr
