@@ -46,15 +46,24 @@ class Checkpoint:
         buffer = io.BytesIO()
         torch.save({"identity": self.identity, "state": state}, buffer)
         temporary = self.folder / "writing.pt"
-        with temporary.open("wb") as file:
-            # torch doesn't check what it reads: a flipped bit would be a silently different weight
-            file.write(hashlib.sha256(buffer.getbuffer()).digest())
-            file.write(buffer.getbuffer())
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            with temporary.open("wb") as file:
+                # torch doesn't check what it reads: a flipped bit would be a silently different weight
+                file.write(hashlib.sha256(buffer.getbuffer()).digest())
+                file.write(buffer.getbuffer())
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:  # a full disk: what was written before stays
+            temporary.unlink(missing_ok=True)
+            raise OSError(error.errno, f"{error.strerror}; earlier checkpoints are kept", str(temporary)) from error
         if self.newest.exists():
             os.replace(self.newest, self.previous)
         os.replace(temporary, self.newest)
+        descriptor = os.open(self.folder, os.O_RDONLY)  # names too must reach the disk
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
     def load(self) -> dict[str, Any] | None:
         """The newest state that can be continued, None if there is none.
@@ -87,7 +96,10 @@ class Checkpoint:
         number = 1
         while (aside := self.folder.with_name(f"{self.folder.name}_aside{number}")).exists():
             number += 1
-        self.folder.rename(aside)
+        aside.mkdir()
+        for path in (self.newest, self.previous):
+            if path.exists():
+                path.replace(aside / path.name)
         _say(f"the checkpoint in {self.folder} belongs to another run and is kept as {aside}: {'; '.join(differences)}")
 
 

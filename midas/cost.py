@@ -21,7 +21,8 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from midas.data import load, pick_device, search_halves
+from midas.data import load, search_halves
+from midas.devices import pick_device
 from midas.memory import peak_resident
 from midas.plan import CostRun
 from midas.provenance import write_metrics, write_table

@@ -207,11 +207,11 @@ class Loader:
     def __len__(self) -> int:
         return len(self.images) // self.batch_size
 
-    def epoch(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """The batches of one epoch: images float32 [B, 3, h, w] and labels int64 [B]."""
+    def epoch(self, epoch: int, first: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """The batches of one epoch, less the `first` ones: images float32 [B, 3, h, w] and labels int64 [B]."""
         device = self.images.labels.device
         order = torch.randperm(len(self.images), generator=generator(self.seed, self.stream, epoch, 0)).to(device)
-        for step in range(len(self)):
+        for step in range(first, len(self)):
             index = order[step * self.batch_size : (step + 1) * self.batch_size]
             draw = generator(self.seed, self.stream, epoch, step + 1)
             yield self._augment(self.images.pixels[index], draw), self.images.labels[index]
@@ -264,17 +264,6 @@ def seed_step(seed: int, stream: str, epoch: int, step: int) -> None:
 def _number(seed: int, stream: str, epoch: int, step: int) -> int:
     name = f"{seed} {stream} {epoch} {step}".encode()
     return int.from_bytes(hashlib.sha256(name).digest()[:7], "big")
-
-
-def pick_device(name: str) -> torch.device:
-    """The device of a configuration's name.
-
-    Raises:
-        ValueError: "cuda" where there is no GPU.
-    """
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ValueError("device: 'cuda' is not allowed; this machine has no usable GPU, use auto or cpu")
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def prepare(run: DataRun, folder: Path) -> None:

@@ -20,8 +20,8 @@ import yaml
 from midas.check import load
 from midas.config import Experiment
 from midas.cost import MEMORY_STEPS, comparisons
-from midas.data import pick_device
 from midas.datasets import Dataset, folder_files, folder_parts, read_npz, read_split
+from midas.devices import pick_device
 from midas.plan import CostRun, Plan
 from midas.provenance import processor
 from midas.speed import Setting, Speed, measure

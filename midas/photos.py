@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import torch
 from PIL import Image
 from timm.data import ImageDataset, create_loader
 from torch import Tensor
+from torch.utils.data import Sampler
 
 from midas.data import generator
 from midas.datasets import IMAGE_SUFFIXES, Dataset, folder_parts
@@ -45,6 +47,19 @@ class Photos(ImageDataset):
         except OSError as error:
             raise ValueError(f"{self.filename(index, absolute=True)}: not a readable image: {error}") from error
         return self.transform(image), label
+
+
+class _From(Sampler[int]):
+    """The numbers of another sampler, less the `first` ones."""
+
+    def __init__(self, sampler: Sampler[int]):
+        self.sampler, self.first = sampler, 0
+
+    def __len__(self) -> int:
+        return len(self.sampler)  # type: ignore[arg-type]
+
+    def __iter__(self) -> Iterator[int]:
+        return islice(iter(self.sampler), self.first, None)
 
 
 class PhotoLoader:
@@ -85,12 +100,17 @@ class PhotoLoader:
             persistent_workers=False,  # workers started anew know the epoch
         )
 
+        self.batch = settings.batch_size // group.size
+        sampler = self.loader.loader.batch_sampler
+        self.order = sampler.sampler = _From(sampler.sampler)
+
     def __len__(self) -> int:
         return len(self.loader)
 
-    def epoch(self, epoch: int) -> Batches:
-        """The shuffled batches of one epoch: images float32 [B, 3, h, w] and labels int64 [B]."""
+    def epoch(self, epoch: int, first: int = 0) -> Batches:
+        """The shuffled batches of one epoch, less the `first` ones: images float32 [B, 3, h, w] and labels int64 [B]."""
         self.photos.epoch = epoch
+        self.order.first = first * self.batch
         number = generator(self.seed, "order", epoch, 0).initial_seed()
         if self.group.size > 1:
             self.loader.sampler.seed = number

@@ -7,10 +7,11 @@ from types import SimpleNamespace
 from typing import NamedTuple
 
 import torch
+import torch.distributed as dist
 from timm.utils import init_distributed_device, reduce_tensor
 from torch import Tensor
 
-from midas.data import pick_device
+from midas.devices import pick_device
 
 
 class Group(NamedTuple):
@@ -30,6 +31,19 @@ class Group(NamedTuple):
         """The sums of some numbers over all processes."""
         numbers = torch.stack([value.double() for value in values])
         return (reduce_tensor(numbers, 1) if self.size > 1 else numbers).tolist()
+
+    def agree(self, wish: bool) -> bool:
+        """Whether any of the processes wishes so."""
+        return self.total(torch.tensor(float(wish), device=self.device))[0] > 0 if self.size > 1 else wish
+
+    def gather(self, own: Tensor) -> Tensor:
+        """A vector of each process, of equal length: [processes, n]."""
+        found = [torch.empty_like(own) for _ in range(self.size)]
+        if self.size > 1:
+            dist.all_gather(found, own)
+        else:
+            found = [own]
+        return torch.stack(found)
 
 
 def join(name: str, wanted: int) -> Group:

@@ -24,11 +24,11 @@ class Progress:
         self.epochs, self.label = epochs, label
         self._start = time.monotonic()
 
-    def steps(self, batches: Iterable[Item], count: int, epoch: int) -> Iterator[Item]:
-        """Pass the batches of an epoch through, with a bar on a terminal; epochs count from 0."""
+    def steps(self, batches: Iterable[Item], count: int, epoch: int, first: int = 0) -> Iterator[Item]:
+        """Pass the batches of an epoch from `first` on through, with a bar on a terminal; epochs count from 0."""
         self._start = time.monotonic()
         name = f"{self.label} {epoch + 1}/{self.epochs}"
-        yield from tqdm(batches, name, count, leave=False, disable=not sys.stderr.isatty())
+        yield from tqdm(batches, name, count, initial=first, leave=False, disable=not sys.stderr.isatty())
 
     def epoch(self, epoch: int, **numbers: float) -> None:
         """Say how an epoch ended."""

@@ -1,13 +1,12 @@
 """Train a found cell from scratch on all training images and test it after every epoch.
 
 ``python -m midas.retrain RUN FOLDER`` writes `history.csv`, `model.safetensors` and, last, `metrics.json`. It can be
-killed at any moment: started again, it continues after the last finished epoch and ends with the same numbers.
+killed at any moment: started again, it goes on from its checkpoint and ends with the same numbers.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -16,9 +15,10 @@ from timm.scheduler import CosineLRScheduler
 from timm.utils import AverageMeter
 from torch import Tensor
 
-from midas.checkpoint import Checkpoint
 from midas.count import count
-from midas.data import Loader, Statistics, in_order, load, pick_device, seed_step
+from midas.data import Loader, Statistics, in_order, load, seed_step
+from midas.devices import pick_device
+from midas.durable import Keeper, leave_if_asked
 from midas.genotype import Genotype
 from midas.genotype import load as load_genotype
 from midas.networks import Skeleton, build, set_drop_path
@@ -27,7 +27,7 @@ from midas.progress import Progress
 from midas.provenance import digest, write_metrics, write_table
 from midas.settings import Retrain
 from midas.step import main
-from midas.training import Batches, History, Training, check_finite, memory_format, resume, save_network
+from midas.training import Batches, History, Sums, Training, memory_format, resume, run_epochs, save_network
 
 
 class Trainer(Training[Retrain]):
@@ -37,18 +37,24 @@ class Trainer(Training[Retrain]):
         super().__init__(network, settings, seed, settings.nesterov)
         self.schedule = CosineLRScheduler(self.optimizer, t_initial=settings.epochs)
 
-    def train(self, batches: Batches, epoch: int) -> dict[str, float]:
-        """Train one epoch (they count from 0) and say how it went."""
+    def train(self, batches: Batches, epoch: int, after_step: Callable[[], None] = lambda: None) -> dict[str, float]:
+        """Train what is left of an epoch (they count from 0) and say how it went."""
         self.schedule.step(epoch)
         set_drop_path(self.network, self.settings.drop_path * epoch / self.settings.epochs)
         self.network.train()
+        self.sums.begin("losses", "hits")
         # tensors throughout, so that the device is never waited for
-        losses, hits = AverageMeter(), AverageMeter()
-        for step, (x, y) in enumerate(batches):
+        losses, hits = self.sums.meters["losses"], self.sums.meters["hits"]
+        for step, (x, y) in enumerate(batches, self.sums.step):
             seed_step(self.seed, "drop_path", epoch, step)
             loss, logits = self._step(x, y)
             losses.update(loss.double(), len(y))
             hits.update(_hits(logits, y), len(y))
+            self.sums.bad.look(loss, step)
+            self.sums.step = step + 1
+            after_step()
+        self.sums.bad.check("retrain", epoch)
+        self.sums = Sums()
         lr = self.optimizer.param_groups[0]["lr"]
         return {"lr": lr, "train_loss": float(losses.avg), "train_accuracy": _percent(hits)}
 
@@ -58,6 +64,7 @@ class Trainer(Training[Retrain]):
         network = self.evaluated.eval()
         losses, hits = AverageMeter(), AverageMeter()
         for step, (x, y) in enumerate(batches):
+            leave_if_asked("retrain")
             seed_step(self.seed, "noise", 0, step)  # a cell of S4 may hold the operation "noise"
             with self._autocast():
                 logits = network(self._layout(x))
@@ -81,23 +88,19 @@ def retrain(run: RetrainRun, folder: Path) -> None:
     Raises:
         ValueError: an input can't be used, or the loss is no longer finite.
     """
-    start = time.monotonic()
     torch.set_num_threads(run.threads)
     device = pick_device(run.device)
     genotype = load_genotype(Path(run.genotype))
     trainer = Trainer(_network(run, genotype, device), run.retrain, run.seed)
     # the cell itself: another search may have written the same path
     identity = {"config": run.model_dump(mode="json"), "genotype": str(genotype), "source_digest": digest("retrain")}
-    checkpoint = Checkpoint(folder.with_name(f"{folder.name}_checkpoint"), identity)
-    history, before = resume(trainer, checkpoint)
-    for row in _epochs(trainer, run, len(history)):
-        history.append(row)
-        seconds = before + time.monotonic() - start
-        checkpoint.save({"trainer": trainer.state_dict(), "history": history, "seconds": seconds})
-    write_table(folder / "history.csv", history)
-    save_network(trainer.evaluated, genotype, folder / "model.safetensors")
-    numbers = _numbers(trainer.network, history, run.dataset.image)
-    write_metrics(folder / "metrics.json", "retrain", run, numbers, before + time.monotonic() - start, device)
+    with Keeper(folder, identity) as keeper:
+        history = resume(trainer, keeper)
+        _epochs(trainer, run, keeper, history)
+        write_table(folder / "history.csv", history)
+        save_network(trainer.evaluated, genotype, folder / "model.safetensors")
+        numbers = _numbers(trainer.network, history, run.dataset.image)
+        write_metrics(folder / "metrics.json", "retrain", run, numbers, keeper.seconds, device, keeper.attempts)
 
 
 def _numbers(network: Skeleton, history: History, image: tuple[int, int]) -> dict[str, float]:
@@ -113,20 +116,21 @@ def _network(run: RetrainRun, genotype: Genotype, device: torch.device) -> Skele
     return network.to(device).to(memory_format=memory_format(settings))
 
 
-def _epochs(trainer: Trainer, run: RetrainRun, done: int) -> Iterable[dict[str, float]]:
+def _epochs(trainer: Trainer, run: RetrainRun, keeper: Keeper, history: History) -> None:
     """Train the epochs that are left; a row of the history for each."""
     settings = run.retrain
     train, test = load(run.dataset, trainer.device)
     statistics = Statistics.of(train)
     loader = Loader(train, statistics, settings.batch_size, run.seed, "retrain", run.dataset, settings.cutout)
     progress = Progress(settings.epochs, "retrain")
-    for epoch in range(done, settings.epochs):
-        row = trainer.train(progress.steps(loader.epoch(epoch), len(loader), epoch), epoch)
-        row |= trainer.test(in_order(test, statistics, settings.batch_size))
-        check_finite(row, epoch, "retrain")
-        progress.epoch(epoch, **row)
-        yield {"epoch": epoch + 1, **row}
+
+    def train_and_test(epoch: int, after_step: Callable[[], None]) -> dict[str, float]:
+        first = trainer.sums.step
+        row = trainer.train(progress.steps(loader.epoch(epoch, first), len(loader), epoch, first), epoch, after_step)
+        return row | trainer.test(in_order(test, statistics, settings.batch_size))
+
+    run_epochs(trainer, keeper, history, train_and_test, len(loader))
 
 
 if __name__ == "__main__":
-    main(RetrainRun, retrain)
+    main(RetrainRun, retrain, long=True)

@@ -8,7 +8,7 @@ Writes arch.npz (the dump P and pi over the validation half), example.npz (one i
 from __future__ import annotations
 
 import math
-import time
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from midas.checkpoint import Checkpoint
-from midas.data import Images, Loader, Statistics, in_order, load, pick_device, search_halves, seed_step
+from midas.data import Images, Loader, Statistics, in_order, load, search_halves, seed_step
 from midas.datasets import class_names
 from midas.decode import decode_weights
+from midas.devices import pick_device
+from midas.durable import FirstBad, Keeper, leave_if_asked
 from midas.memory import keep_freed_memory
 from midas.passes import Pass, Replayed, TrainingPass
 from midas.plan import SearchRun
@@ -40,12 +41,15 @@ class Averages:
     def __init__(self) -> None:
         self.sums: dict[str, Tensor] = {}
         self.batches = 0
+        self.bad = FirstBad()
 
     def add(self, **values: Tensor | None) -> None:
         """Add one batch's values."""
         self.batches += 1
         for name, value in values.items():
             if value is not None:
+                if name.endswith("loss"):
+                    self.bad.look(value, self.batches - 1)
                 self.sums[name] = self.sums.get(name, torch.zeros_like(value)) + value
 
     def mean(self, name: str) -> np.ndarray | None:
@@ -55,6 +59,14 @@ class Averages:
     def number(self, name: str) -> float:
         """Mean of a scalar."""
         return float(self.sums[name].double() / self.batches)
+
+    def state(self) -> dict[str, Any]:
+        """For a checkpoint."""
+        return {"sums": self.sums, "batches": self.batches}
+
+    def restore(self, state: dict[str, Any], device: torch.device) -> None:
+        """Go on from `state`."""
+        self.sums, self.batches = {name: value.to(device) for name, value in state["sums"].items()}, state["batches"]
 
 
 class FirstOrder:
@@ -170,7 +182,6 @@ def make_supernet(space: str, method: Method, settings: Search, classes: int, de
 
 def search(run: SearchRun, folder: Path) -> None:
     """Search, or continue a search, and write its outputs."""
-    start = time.monotonic()
     torch.set_num_threads(run.threads)
     device = pick_device(run.device)
     images, _ = load(run.dataset, device)
@@ -185,49 +196,83 @@ def search(run: SearchRun, folder: Path) -> None:
         for half, name in ((train, "train"), (valid, "valid"))
     ]
     identity = {"config": run.model_dump(mode="json"), "source_digest": digest("search")}
-    checkpoint = Checkpoint(folder.with_name(f"{folder.name}_checkpoint"), identity)
-    history, before = _epochs(run, method, loaders, checkpoint, start)
-    _write(run, folder, supernet, history, valid, statistics, device, before + time.monotonic() - start)
+    with Keeper(folder, identity) as keeper:
+        history = _epochs(run, method, loaders, keeper)
+        _write(run, folder, supernet, history, valid, statistics, device, keeper)
 
 
-def _epochs(
-    run: SearchRun, method: FirstOrder, loaders: list[Loader], checkpoint: Checkpoint, start: float
-) -> tuple[list[dict[str, Any]], float]:
-    """Run the epochs that are left; returns a row for each epoch, and the seconds that earlier attempts took."""
+class Sums:
+    """What an epoch has come to so far: the steps that are done, and sums over them."""
+
+    def __init__(self) -> None:
+        self.step, self.train, self.valid = 0, Averages(), Averages()
+
+    def check(self, epoch: int) -> None:
+        """Stop where a loss isn't finite; epochs count from 0."""
+        min(self.valid.bad, self.train.bad, key=FirstBad.number).check("search", epoch)
+
+    def state(self) -> dict[str, Any]:
+        """For a checkpoint."""
+        return {"step": self.step, "train": self.train.state(), "valid": self.valid.state()}
+
+    def restore(self, state: dict[str, Any], device: torch.device) -> None:
+        """Go on from `state`."""
+        self.step = state["step"]
+        self.train.restore(state["train"], device)
+        self.valid.restore(state["valid"], device)
+
+
+def _epochs(run: SearchRun, method: FirstOrder, loaders: list[Loader], keeper: Keeper) -> list[dict[str, Any]]:
+    """Run the epochs that are left; returns a row for each epoch."""
     history: list[dict[str, Any]] = []
-    before = 0.0
-    state = checkpoint.load()
+    sums = Sums()
+    state = keeper.load()
     if state is not None:
         method.restore(state)
-        history, before = state["history"], state["seconds"]
+        history = state["history"]
+        if within := state.get("within"):
+            sums.restore(within, method.device)
     progress = Progress(run.search.epochs, "search")
     for epoch in range(len(history), run.search.epochs):
-        row = _epoch(run, method, loaders, epoch, progress)
-        if not math.isfinite(row["train_loss"]) or not math.isfinite(row["valid_loss"]):
-            raise ValueError(
-                f"search: the loss is not finite in epoch {epoch + 1}; the checkpoint of epoch {epoch} is kept, "
-                "a smaller lr may help"
-            )
-        history.append(row)
-        seconds = before + time.monotonic() - start
-        checkpoint.save({**method.state(), "history": history, "seconds": seconds})
+        for _ in _steps(run, method, loaders, epoch, sums, progress):
+            if keeper.due():
+                sums.check(epoch)
+                keeper.save({**method.state(), "history": history, "within": sums.state()})
+                leave_if_asked("search")
+        sums.check(epoch)
+        history.append(_row(run, method, epoch, sums))
+        keeper.save({**method.state(), "history": history})
         progress.epoch(
-            epoch, **{name: row[name] for name in ("train_loss", "train_accuracy", "valid_accuracy", "entropy")}
+            epoch, **{name: history[-1][name] for name in ("train_loss", "train_accuracy", "valid_accuracy", "entropy")}
         )
-    return history, before
+        leave_if_asked("search")
+        sums = Sums()
+    return history
 
 
-def _epoch(run: SearchRun, method: FirstOrder, loaders: list[Loader], epoch: int, progress: Progress) -> dict[str, Any]:
+def _steps(
+    run: SearchRun, method: FirstOrder, loaders: list[Loader], epoch: int, sums: Sums, progress: Progress
+) -> Iterator[None]:
+    """The steps of an epoch that are left; stops after each."""
     train, valid = loaders
     for group in method.weight_optimizer.param_groups:
         group["lr"] = method.lr(epoch)
-    on_train, on_valid = Averages(), Averages()
-    pairs = zip(train.epoch(epoch), valid.epoch(epoch), strict=False)  # the halves may differ by one image
-    batches = progress.steps(pairs, min(len(train), len(valid)), epoch)
-    for step, (train_batch, valid_batch) in enumerate(batches):
+    first = sums.step
+    pairs = zip(
+        train.epoch(epoch, first), valid.epoch(epoch, first), strict=False
+    )  # the halves may differ by one image
+    batches = progress.steps(pairs, min(len(train), len(valid)), epoch, first)
+    for step, (train_batch, valid_batch) in enumerate(batches, first):
         seed_step(run.seed, "noise", epoch, step)  # of the operation "noise" (S4)
-        method.architecture_step(*valid_batch, on_valid)
-        method.weight_step(*train_batch, on_train)
+        method.architecture_step(*valid_batch, sums.valid)
+        method.weight_step(*train_batch, sums.train)
+        sums.step = step + 1
+        yield
+
+
+def _row(run: SearchRun, method: FirstOrder, epoch: int, sums: Sums) -> dict[str, Any]:
+    """The epoch's row of the history."""
+    on_train, on_valid = sums.train, sums.valid
     space, p = method.supernet.space, on_valid.mean("p")
     assert p is not None
     genotype = decode_weights(p, on_valid.mean("pi"), method.supernet.kinds, space, run.method.decode_none)
@@ -252,7 +297,7 @@ def _write(
     valid: Images,
     statistics: Statistics,
     device: torch.device,
-    seconds: float,
+    keeper: Keeper,
 ) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     names = class_names(run.dataset)
@@ -269,8 +314,8 @@ def _write(
         "images": len(valid),
     }
     compiled = run.search.fast and device.type == "cpu" and kernels.library() is not None
-    means = {"compiled_kernels": compiled}  # without them the sums are torch's, with another rounding
-    write_metrics(folder / "metrics.json", "search", run, numbers, seconds, device, means)
+    means = {"compiled_kernels": compiled, **keeper.attempts}  # without kernels sums are torch's, with another rounding
+    write_metrics(folder / "metrics.json", "search", run, numbers, keeper.seconds, device, means)
 
 
 @torch.no_grad()
@@ -340,4 +385,4 @@ def write_example(path: Path, supernet: Supernet, valid: Images, statistics: Sta
 
 
 if __name__ == "__main__":
-    main(SearchRun, search)
+    main(SearchRun, search, long=True)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 from midas.config import ConfigError, parse
 from midas.settings import Strict
@@ -16,17 +18,72 @@ Run = TypeVar("Run", bound=Strict)
 USAGE = """usage: python -m {module} RUN FOLDER
   RUN     the resolved configuration of the run: JSON, or a file that holds it; the key "config" of a metrics.json is one
   FOLDER  where the outputs go"""
+USAGE_LONG = """usage: python -m {module} RUN FOLDER [--minutes N] [--save-every S]
+  RUN     the resolved configuration of the run: JSON, or a file that holds it; the key "config" of a metrics.json is one
+  FOLDER  where the outputs go; the checkpoint lies beside it, in FOLDER_checkpoint
+  N       minutes after which this process is killed: shortly before, it saves and leaves with exit code 75
+  S       seconds between checkpoints within an epoch, 600 unless told"""
 
 
-def main(model: type[Run], step: Callable[[Run, Path], None]) -> None:
-    """Run a step from the command line; wrong input ends in one line a mistake and exit code 2."""
-    if len(sys.argv) != 3:
-        sys.exit(USAGE.format(module=_module()))
+def main(model: type[Run], step: Callable[[Run, Path], None], long: bool = False) -> None:
+    """Run a step from the command line; wrong input ends in one line a mistake and exit code 2.
+
+    Args:
+        model: of its run.
+        step: what to call.
+        long: whether it keeps checkpoints and can be asked to leave, see `midas.durable`.
+    """
+    arguments = _arguments(long)
+    if long:
+        from midas.durable import Limits, listen  # with torch, which short steps do without
+
+        listen(Limits.of(arguments.minutes, arguments.save_every))
     try:
-        step(_read(sys.argv[1], model), Path(sys.argv[2]))
+        step(_read(arguments.run, model), Path(arguments.folder))
+    except BlockingIOError as error:
+        _end(str(error), 75)
     except ValueError as error:
-        print("\n".join(f"error: {line}" for line in str(error).splitlines()), file=sys.stderr)
-        sys.exit(2)
+        _end(str(error), 2)
+    except OSError as error:
+        _end(f"{error.filename or arguments.folder}: {error.strerror or error}", 1)
+    except (MemoryError, RuntimeError) as error:
+        if (wanted := _memory_wanted(error)) is None:
+            raise
+        name = _module().rpartition(".")[2]
+        keys = f"smaller {name}.batch_size or {name}.channels, or {name}.precision: bfloat16"
+        _end(f"out of memory: {wanted} more were wanted; {keys} need less", 1)
+
+
+def _arguments(long: bool) -> argparse.Namespace:
+    usage = (USAGE_LONG if long else USAGE).format(module=_module())
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.error = lambda message: sys.exit(usage)  # type: ignore[method-assign]
+    parser.add_argument("run")
+    parser.add_argument("folder")
+    if long:
+        parser.add_argument("--minutes", type=_positive)
+        parser.add_argument("--save-every", type=_positive, default=600.0)
+    return parser.parse_args()
+
+
+def _positive(text: str) -> float:
+    if not (number := float(text)) > 0:
+        raise ValueError(text)
+    return number
+
+
+def _end(message: str, code: int) -> NoReturn:
+    print("\n".join(f"error: {line}" for line in message.splitlines()), file=sys.stderr)
+    sys.exit(code)
+
+
+def _memory_wanted(error: BaseException) -> str | None:
+    """How much memory an allocation asked for that failed; None if it's another error."""
+    if isinstance(error, MemoryError):
+        return "some bytes"
+    found = re.search(r"[Tt]ried to allocate ([\d.]+ \w+)", str(error))
+    known = type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)
+    return (found[1] if found else "some bytes") if known else None
 
 
 def _module() -> str:

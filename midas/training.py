@@ -11,18 +11,43 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import save
 from timm.optim import create_optimizer_v2
-from timm.utils import ModelEmaV3
+from timm.utils import AverageMeter, ModelEmaV3
 from torch import Tensor, nn
 
-from midas.checkpoint import Checkpoint
+from midas.durable import FirstBad, Keeper, leave_if_asked
 from midas.genotype import Genotype
 from midas.memory import keep_freed_memory
 from midas.networks import Skeleton
+from midas.progress import Progress
 from midas.settings import Retrain, Transfer
 
 Settings = TypeVar("Settings", Retrain, Transfer)
 Batches = Iterable[tuple[Tensor, Tensor]]
 History = list[dict[str, float]]
+
+
+class Sums:
+    """What an epoch has come to so far: the steps that are done, and means over their images."""
+
+    def __init__(self) -> None:
+        self.step, self.bad = 0, FirstBad()
+        self.meters: dict[str, AverageMeter] = {}
+
+    def begin(self, *names: str) -> None:
+        """Begin with these means, unless they were begun already."""
+        self.meters = self.meters or {name: AverageMeter() for name in names}
+
+    def state(self) -> dict[str, Any]:
+        """For a checkpoint."""
+        return {"step": self.step, "meters": {name: [m.sum, m.count] for name, m in self.meters.items()}}
+
+    def restore(self, state: dict[str, Any], device: torch.device) -> None:
+        """Go on from `state`."""
+        self.step = state["step"]
+        for name, (total, count) in state["meters"].items():
+            meter = self.meters[name] = AverageMeter()
+            meter.sum, meter.count = total.to(device), count
+            meter.avg = meter.sum / count
 
 
 class Training(Generic[Settings]):
@@ -52,6 +77,7 @@ class Training(Generic[Settings]):
             filter_bias_and_bn=False,  # DARTS and NAS-Bench-201 decay every parameter
         )
         self.ema = ModelEmaV3(network, decay=settings.ema) if settings.ema else None
+        self.sums = Sums()
 
     @property
     def evaluated(self) -> nn.Module:
@@ -83,6 +109,14 @@ class Training(Generic[Settings]):
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.precision == "bfloat16")
 
+    def within(self) -> dict[str, Any]:
+        """Where in an epoch this is, for a checkpoint."""
+        return self.sums.state()
+
+    def go_on(self, within: dict[str, Any]) -> None:
+        """Go on in the midst of an epoch."""
+        self.sums.restore(within, self.device)
+
     def _parts(self) -> dict[str, Any]:
         parts = {"network": self.network, "optimizer": self.optimizer}
         return parts | ({"ema": self.ema.module} if self.ema else {})
@@ -102,13 +136,58 @@ def memory_format(settings: Retrain | Transfer) -> torch.memory_format:
     return torch.channels_last if settings.channels_last else torch.contiguous_format
 
 
-def resume(training: Training[Any], checkpoint: Checkpoint) -> tuple[History, float]:
-    """Go on from a checkpoint: rows of the finished epochs, and the seconds that they took."""
-    state = checkpoint.load()
+def run_epochs(
+    training: Training[Any],
+    keeper: Keeper,
+    history: History,
+    train: Callable[[int, Callable[[], None]], dict[str, float]],
+    steps: int,
+    every: int = 1,
+    agree: Callable[[bool], bool] = bool,
+) -> None:
+    """Train the epochs that are left, saving at their ends and within them.
+
+    Args:
+        training: what is trained; its step's name is the keeper's.
+        keeper: keeps it.
+        history: rows of the finished epochs, see `resume`; those of others are added.
+        train: trains and tests one epoch, counted from 0, from step `training.sums.step` on; calls its second argument after
+            each training step.
+        steps: of an epoch.
+        every: steps between the questions whether to save, which cost processes that train together a message.
+        agree: whether one of those processes says yes.
+    """
+    name = keeper.name
+    progress = Progress(training.settings.epochs, name)
+    for epoch in range(len(history), training.settings.epochs):
+
+        def after_step(epoch: int = epoch) -> None:
+            sums = training.sums
+            last = sums.step == steps
+            # before a test, which may take minutes, a checkpoint of a minute is old
+            if (last or sums.step % every == 0) and agree(keeper.due(60.0 if last else None)):
+                sums.bad.check(name, epoch)
+                keeper.save({"trainer": training.state_dict(), "history": history, "within": training.within()})
+                leave_if_asked(name)
+
+        row = train(epoch, after_step)
+        check_finite(row, epoch, name)
+        if keeper.writes:
+            progress.epoch(epoch, **row)
+        history.append({"epoch": epoch + 1, **row})
+        keeper.save({"trainer": training.state_dict(), "history": history})
+        leave_if_asked(name)
+
+
+def resume(training: Training[Any], keeper: Keeper) -> History:
+    """Go on from a checkpoint; returns rows of the finished epochs."""
+    state = keeper.load()
     if state is None:
-        return [], 0.0
+        return []
     training.load_state_dict(state["trainer"])
-    return state["history"], state["seconds"]
+    if within := state.get("within"):
+        training.go_on(within)
+    return state["history"]
 
 
 def check_finite(row: dict[str, float], epoch: int, step: str) -> None:
@@ -119,7 +198,10 @@ def check_finite(row: dict[str, float], epoch: int, step: str) -> None:
     """
     for name in ("train_loss", "test_loss"):
         if not math.isfinite(row[name]):
-            raise ValueError(f"{name} of epoch {epoch + 1} is {row[name]}; try a smaller {step}.lr or clip")
+            raise ValueError(
+                f"{name} of epoch {epoch + 1} is {row[name]}; the last checkpoint before it is kept, a smaller {step}.lr or "
+                f"{step}.clip may help"
+            )
 
 
 def save_network(network: nn.Module, genotype: Genotype, path: Path) -> None:

@@ -2,13 +2,12 @@
 
 ``python -m midas.transfer RUN FOLDER`` writes `history.csv`, `model.safetensors` and, last, `metrics.json`; on several GPUs
 of one node (on a CPU: processes) ``torchrun --standalone --nproc-per-node N -m midas.transfer RUN FOLDER`` does. It can be
-killed at any moment: started again, it continues after the last finished epoch and ends with the same numbers.
+killed at any moment: started again, it goes on from its checkpoint and ends with the same numbers.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +17,13 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from timm.data import Mixup
 from timm.scheduler import PolyLRScheduler
-from timm.utils import AverageMeter, accuracy, distribute_bn
+from timm.utils import accuracy, distribute_bn
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from midas.checkpoint import Checkpoint
 from midas.count import count
 from midas.data import seed_step
+from midas.durable import Keeper, leave_if_asked
 from midas.genotype import Genotype
 from midas.genotype import load as load_genotype
 from midas.networks import Skeleton, build, set_drop_path
@@ -36,8 +35,10 @@ from midas.progress import Progress
 from midas.provenance import digest, write_metrics, write_table
 from midas.settings import Transfer
 from midas.step import main
-from midas.training import Batches, History, Training, check_finite, memory_format, resume, save_network
+from midas.training import Batches, History, Sums, Training, memory_format, resume, run_epochs, save_network
 
+AGREE_EVERY = 20
+"""Training steps between the questions of several processes to one another whether to save, for which they wait."""
 MOBILE_LIMIT = 600_000_000
 """The mobile setting: networks of fewer multiply-adds for one image."""
 
@@ -83,22 +84,29 @@ class Trainer(Training[Transfer]):
         )
         self.mixup = _mixup(settings, classes, group.size)
 
-    def train(self, batches: Batches, epoch: int) -> dict[str, float]:
-        """Train one epoch (they count from 0) and say how it went; the learning rate is that of its last update."""
+    def train(self, batches: Batches, epoch: int, after_step: Callable[[], None] = lambda: None) -> dict[str, float]:
+        """Train what is left of an epoch (they count from 0); says how it went, with the learning rate of its last update."""
         set_drop_path(self.network, self.settings.drop_path * epoch / self.settings.epochs)
         self.network.train()
-        losses = AverageMeter()
-        for step, (x, y) in enumerate(batches):
+        self.sums.begin("losses")
+        losses = self.sums.meters["losses"]
+        for step, (x, y) in enumerate(batches, self.sums.step):
             self.schedule.step_update(epoch * self.updates + step)
             self._seed("step", epoch, step)
             if self.mixup:
                 x, y = self.mixup(x, y)
-            losses.update(self._step(x, y)[0].double())
+            loss = self._step(x, y)[0]
+            losses.update(loss.double())
+            self.sums.bad.look(loss, step)
+            self.sums.step = step + 1
+            after_step()
+        self.sums.bad.check("transfer", epoch)
+        self.sums = Sums()
         if self.group.size > 1:  # BatchNorm's running statistics are those of a process's own images
             for network in dict.fromkeys([self.network, self.evaluated]):
                 distribute_bn(network, self.group.size, reduce=True)
-        (loss,) = self.group.total(losses.avg)
-        return {"lr": self.optimizer.param_groups[0]["lr"], "train_loss": loss / self.group.size}
+        (total,) = self.group.total(losses.avg)
+        return {"lr": self.optimizer.param_groups[0]["lr"], "train_loss": total / self.group.size}
 
     @torch.no_grad()
     def test(self, batches: Batches) -> dict[str, float]:
@@ -106,6 +114,7 @@ class Trainer(Training[Transfer]):
         network, zero = self.evaluated.eval(), torch.zeros((), dtype=torch.float64, device=self.device)
         images, loss, top1, top5 = zero, zero, zero, zero
         for step, (x, y) in enumerate(batches):
+            leave_if_asked("transfer")
             self._seed("noise", 0, step)  # a cell of S4 may hold the operation "noise"
             with self._autocast():
                 logits = network(self._layout(x)).float()
@@ -116,6 +125,23 @@ class Trainer(Training[Transfer]):
         count, *sums = self.group.total(images, loss, top1, top5)
         mean_loss, *shares = (value / count for value in sums)
         return {"test_loss": mean_loss, "test_top1": round(shares[0], 4), "test_top5": round(shares[1], 4)}
+
+    def within(self) -> dict[str, Any]:
+        """Where in an epoch this is; what each process has of its own: its mean loss, and BatchNorm's running statistics."""
+        own = torch.cat([self.sums.meters["losses"].sum.view(1), *(b.flatten().double() for b in self._buffers())])
+        return {**self.sums.state(), "own": self.group.gather(own)}
+
+    def go_on(self, within: dict[str, Any]) -> None:
+        """Go on in the midst of an epoch."""
+        super().go_on(within)
+        own = within["own"][self.group.rank].to(self.device)
+        losses, buffers = self.sums.meters["losses"], self._buffers()
+        losses.sum, losses.avg = own[0], own[0] / losses.count
+        for buffer, values in zip(buffers, own[1:].split([b.numel() for b in buffers]), strict=True):
+            buffer.copy_(values.view_as(buffer))
+
+    def _buffers(self) -> list[Tensor]:
+        return [b for network in dict.fromkeys([self.network, self.evaluated]) for b in network.buffers()]
 
     def _seed(self, stream: str, epoch: int, step: int) -> None:
         """Seed torch's generators, and NumPy's, which mixing draws from."""
@@ -150,26 +176,22 @@ def transfer(run: TransferRun, folder: Path) -> None:
 
 
 def _transfer(run: TransferRun, folder: Path, group: Group) -> None:
-    start = time.monotonic()
     genotype = load_genotype(Path(run.genotype))
     train, test = (PhotoLoader(run.dataset, run.transfer, run.seed, group, training) for training in (True, False))
     network = _network(run, genotype, group.device)
     trainer = Trainer(network, run.transfer, run.seed, run.dataset.classes, len(train), group)
     # the cell itself: another search may have written the same path
     identity = {"config": run.model_dump(mode="json"), "genotype": str(genotype), "source_digest": digest("transfer")}
-    checkpoint = Checkpoint(folder.with_name(f"{folder.name}_checkpoint"), identity)
-    history, before = _resume(trainer, checkpoint, group)
-    for row in _epochs(trainer, train, test, len(history)):
-        history.append(row)
+    with Keeper(folder, identity, writes=group.rank == 0) as keeper:
+        history = _resume(trainer, keeper, group)
+        _epochs(trainer, train, test, keeper, history)
         if group.rank == 0:
-            seconds = before + time.monotonic() - start
-            checkpoint.save({"trainer": trainer.state_dict(), "history": history, "seconds": seconds})
-    if group.rank == 0:
-        write_table(folder / "history.csv", history)
-        save_network(trainer.evaluated, genotype, folder / "model.safetensors")
-        numbers = _numbers(network, history, run.dataset.image, len(train.photos), len(test.photos))
-        seconds = before + time.monotonic() - start
-        write_metrics(folder / "metrics.json", "transfer", run, numbers, seconds, group.device)
+            write_table(folder / "history.csv", history)
+            save_network(trainer.evaluated, genotype, folder / "model.safetensors")
+            numbers = _numbers(network, history, run.dataset.image, len(train.photos), len(test.photos))
+            write_metrics(
+                folder / "metrics.json", "transfer", run, numbers, keeper.seconds, group.device, keeper.attempts
+            )
 
 
 def _network(run: TransferRun, genotype: Genotype, device: torch.device) -> Skeleton:
@@ -180,28 +202,29 @@ def _network(run: TransferRun, genotype: Genotype, device: torch.device) -> Skel
     return network.to(device).to(memory_format=memory_format(settings))
 
 
-def _resume(trainer: Trainer, checkpoint: Checkpoint, group: Group) -> tuple[History, float]:
+def _resume(trainer: Trainer, keeper: Keeper, group: Group) -> History:
     """Go on from a checkpoint; the first process looks first, since it sets one of another run aside."""
     if group.rank > 0:
         dist.barrier()
-    found = resume(trainer, checkpoint)
+    history = resume(trainer, keeper)
     if group.rank == 0 and group.size > 1:
         dist.barrier()
-    return found
+    return history
 
 
-def _epochs(trainer: Trainer, train: PhotoLoader, test: PhotoLoader, done: int) -> Iterator[dict[str, float]]:
+def _epochs(trainer: Trainer, train: PhotoLoader, test: PhotoLoader, keeper: Keeper, history: History) -> None:
     """Train the epochs that are left; a row of the history for each."""
-    epochs, first = trainer.settings.epochs, trainer.group.rank == 0
-    progress = Progress(epochs, "transfer")
-    for epoch in range(done, epochs):
-        batches = train.epoch(epoch)
-        row = trainer.train(progress.steps(batches, len(train), epoch) if first else batches, epoch)
-        row |= trainer.test(test.in_order())
-        check_finite(row, epoch, "transfer")
-        if first:
-            progress.epoch(epoch, **row)
-        yield {"epoch": epoch + 1, **row}
+    progress, group = Progress(trainer.settings.epochs, "transfer"), trainer.group
+
+    def train_and_test(epoch: int, after_step: Callable[[], None]) -> dict[str, float]:
+        first = trainer.sums.step
+        batches = train.epoch(epoch, first)
+        if group.rank == 0:
+            batches = progress.steps(batches, len(train), epoch, first)
+        return trainer.train(batches, epoch, after_step) | trainer.test(test.in_order())
+
+    every = 1 if group.size == 1 else AGREE_EVERY
+    run_epochs(trainer, keeper, history, train_and_test, len(train), every, group.agree)
 
 
 def _numbers(
@@ -220,4 +243,4 @@ def _numbers(
 
 
 if __name__ == "__main__":
-    main(TransferRun, transfer)
+    main(TransferRun, transfer, long=True)

@@ -127,7 +127,7 @@ def test_another_identity_is_set_aside_and_kept(two, capsys):
     assert "lr" not in message
     assert "source_digest" not in message
     assert str(aside) in message
-    assert not two.folder.exists()
+    assert not list(two.folder.iterdir())
     assert number_of(Checkpoint(aside, IDENTITY).load()) == 2
 
 

@@ -17,7 +17,6 @@ from midas.data import (
     generator,
     in_order,
     load,
-    pick_device,
     prepare,
     random_crop,
     search_halves,
@@ -521,13 +520,3 @@ def test_the_digest_of_the_data_sees_a_changed_label(few_digits, tmp_path):
         prepare(DataRun(dataset=few_digits.model_copy(update={"path": path})), tmp_path / name)
         sums.append(json.loads((tmp_path / name / "metrics.json").read_text())["sha256"])
     assert sums[0] != sums[1]
-
-
-def test_device():
-    assert pick_device("cpu") == CPU
-    if torch.cuda.is_available():
-        assert pick_device("auto") == pick_device("cuda") == torch.device("cuda")
-    else:
-        assert pick_device("auto") == CPU
-        with pytest.raises(ValueError, match="device: 'cuda' is not allowed; this machine has no usable GPU"):
-            pick_device("cuda")

@@ -3,6 +3,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from sklearn.datasets import load_digits
 
@@ -112,7 +113,7 @@ def test_the_step_writes_and_describes_the_digits(tmp_path):
     prepare(DataRun(dataset=dataset, in_memory=False), tmp_path / "data")
     metrics = json.loads((tmp_path / "data/metrics.json").read_text())
     assert (metrics["train_images"], metrics["test_images"], metrics["classes"]) == (1437, 360, 10)
-    train, test = data.load(KNOWN["digits"], data.pick_device("cpu"))
+    train, test = data.load(KNOWN["digits"], torch.device("cpu"))
     for part, images in (("train", train), ("val", test)):
         counts = [len(files) for files in folder_files(tmp_path / "images" / part).values()]
         assert counts == np.bincount(images.labels).tolist()

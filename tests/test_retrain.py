@@ -117,7 +117,9 @@ def test_killed_and_started_again_gives_the_same_files(steps, text, settings, ma
     epochs_before = steps // 4
     repeated = []
     monkeypatch.setattr(
-        Trainer, "train", lambda self, b, epoch, train=Trainer.train: repeated.append(epoch) or train(self, b, epoch)
+        Trainer,
+        "train",
+        lambda self, b, epoch, *more, train=Trainer.train: repeated.append(epoch) or train(self, b, epoch, *more),
     )
     retrain(run, tmp_path / "killed")
     assert repeated == list(range(epochs_before, 3))
@@ -234,10 +236,10 @@ def test_bfloat16_stays_near_float32(make_run, tmp_path):
 
 
 def test_diverged_training_ends_with_its_epoch_and_without_outputs(make_run, tmp_path):
-    with pytest.raises(ValueError, match=r"loss of epoch 1 is (nan|inf)"):
+    with pytest.raises(ValueError, match=r"loss is not finite at step \d of epoch 1"):
         retrain(make_run(lr=1e30, clip=0), tmp_path / "a")
     assert not (tmp_path / "a").exists()
-    assert not (tmp_path / "a_checkpoint").exists()
+    assert not list((tmp_path / "a_checkpoint").glob("*.pt"))
 
 
 def test_batch_larger_than_the_data_is_refused(make_run, tmp_path):

@@ -189,7 +189,7 @@ def test_a_loss_that_is_not_finite_stops_the_search(searched, search_run, tmp_pa
     steps, original = [], FirstOrder.weight_step
     with monkeypatch.context() as patch:
         patch.setattr(FirstOrder, "weight_step", poisoned)
-        with pytest.raises(ValueError, match="the loss is not finite in epoch 2; the checkpoint of epoch 1 is kept"):
+        with pytest.raises(ValueError, match="not finite at step 2 of epoch 2; the last checkpoint before it is kept"):
             search(search_run(), tmp_path / "search")
     assert not (tmp_path / "search").exists()
     state = read(tmp_path / "search_checkpoint/newest.pt")["state"]
@@ -200,7 +200,7 @@ def test_a_loss_that_is_not_finite_stops_the_search(searched, search_run, tmp_pa
 
 
 def test_a_learning_rate_far_too_large_stops_the_search(search_run, tmp_path):
-    with pytest.raises(ValueError, match=r"the loss is not finite in epoch \d"):
+    with pytest.raises(ValueError, match=r"the loss is not finite at step \d of epoch \d"):
         search(search_run(lr=1e30, clip=0), tmp_path / "search")
 
 
@@ -290,9 +290,9 @@ def test_both_halves_are_drawn_apart(search_run, tmp_path, monkeypatch):
     draws = []
 
     class Spy(Loader):
-        def epoch(self, epoch):
+        def epoch(self, epoch, first=0):
             draws.append((self.seed, self.stream))
-            return super().epoch(epoch)
+            return super().epoch(epoch, first)
 
     monkeypatch.setattr(module, "Loader", Spy)
     finished(search_run(epochs=1, seed=5), tmp_path)

@@ -1,0 +1,192 @@
+"""Long steps that survive: when they save, when they leave, and that one of them alone works on a folder.
+
+A step saves at epoch ends and, within an epoch, when ten minutes have passed since it saved last. Asked to leave (SIGTERM,
+SIGUSR1, or a time budget near its end), it saves after the training step that it is at and leaves with the code `RETRY`; started
+again, it goes on from there. All that is drawn at random is a function of seed, epoch and step, so a checkpoint needs no
+generator's state.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import math
+import os
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from midas.checkpoint import Checkpoint
+
+RETRY = 75
+"""Exit code of a step that left before its end and goes on when started again (EX_TEMPFAIL of sysexits.h)."""
+SAVE_EVERY = 600.0
+"""Seconds between checkpoints within an epoch."""
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+
+
+class Limits(NamedTuple):
+    """What a step was told about its time.
+
+    Attributes:
+        end: when it is killed, by `time.monotonic`; None for never.
+        margin: seconds before that at which it leaves by itself.
+        save_every: see `SAVE_EVERY`.
+    """
+
+    end: float | None = None
+    margin: float = 0.0
+    save_every: float = SAVE_EVERY
+
+    @classmethod
+    def of(cls, minutes: float | None, save_every: float = SAVE_EVERY) -> Limits:
+        """Limits of a process that starts now and has so many minutes; the signal of a scheduler may come a minute early."""
+        if minutes is None:
+            return cls(save_every=save_every)
+        return cls(time.monotonic() + 60 * minutes, min(120.0, 12 * minutes), save_every)
+
+
+class _Asked:
+    """Whether this process was asked to leave, and by what; and its limits."""
+
+    limits = Limits()
+    by: str | None = None
+
+
+def listen(limits: Limits) -> None:
+    """From now on, a signal no longer ends this process: it is remembered until a step has saved."""
+    _Asked.limits = limits
+
+    def remember(number: int, _: object) -> None:
+        _Asked.by = signal.Signals(number).name
+
+    for number in SIGNALS:
+        signal.signal(number, remember)
+
+
+def asked() -> str | None:
+    """What asks this process to leave: the name of a signal, or its time budget; None if nothing does."""
+    end, margin, _ = _Asked.limits
+    if _Asked.by is None and end is not None and time.monotonic() > end - margin:
+        return f"its time budget ({margin:.0f} s are left)"
+    return _Asked.by
+
+
+def leave_if_asked(where: str) -> None:
+    """Leave with `RETRY`, saying why and where, if that was asked for."""
+    if reason := asked():
+        print(f"{where}: {reason} ends this attempt; started again, it goes on from its checkpoint", file=sys.stderr)
+        sys.stderr.flush()
+        sys.exit(RETRY)
+
+
+class FirstBad:
+    """The first training step of an epoch whose loss wasn't finite, found without waiting for the device."""
+
+    def __init__(self) -> None:
+        self.step: Tensor | None = None
+
+    def look(self, loss: Tensor, step: int) -> None:
+        """Look at the loss of a step; steps count from 0."""
+        number = torch.where(torch.isfinite(loss.detach()), torch.inf, float(step + 1))
+        self.step = number if self.step is None else torch.minimum(self.step, number)
+
+    def number(self) -> float:
+        """The step, counted from 1; infinite if there is none."""
+        return math.inf if self.step is None else float(self.step)
+
+    def check(self, name: str, epoch: int) -> None:
+        """Epochs count from 0.
+
+        Raises:
+            ValueError: a loss that was looked at isn't finite.
+        """
+        if math.isfinite(self.number()):
+            raise ValueError(
+                f"{name}: the loss is not finite at step {self.number():.0f} of epoch {epoch + 1}; the last checkpoint before "
+                f"it is kept, a smaller {name}.lr or {name}.clip may help"
+            )
+
+
+class Keeper:
+    """What a step keeps of its work, in a folder beside that of its outputs; left as a context, it gives the folder free.
+
+    Args:
+        folder: of the outputs.
+        identity: see `Checkpoint`.
+        writes: False for one of several processes that train together but doesn't save.
+    """
+
+    def __init__(self, folder: Path, identity: dict[str, Any], writes: bool = True):
+        self.name, self.writes = folder.name, writes
+        kept = folder.with_name(f"{folder.name}_checkpoint")
+        self.lock = lock(kept) if writes else None
+        self.checkpoint = Checkpoint(kept, identity)
+        self.start = self.saved = time.monotonic()
+        self.before = 0.0
+        self.resumed_at: list[str] = []
+
+    def load(self) -> dict[str, Any] | None:
+        """The state to go on from, None at the beginning; says which it is."""
+        state = self.checkpoint.load()
+        if state is not None:
+            within = state.get("within")
+            done = len(state["history"])
+            place = f"epoch {done + 1}, step {within['step'] + 1}" if within else f"epoch {done + 1}, step 1"
+            self.before, self.resumed_at = state["seconds"], [*state["resumed_at"], place]
+            if self.writes:
+                print(f"{self.name}: goes on at {place}", file=sys.stderr, flush=True)
+        return state
+
+    def __enter__(self) -> Keeper:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.lock is not None:
+            os.close(self.lock)
+
+    @property
+    def seconds(self) -> float:
+        """Of this attempt and those before it, less what they lost."""
+        return self.before + time.monotonic() - self.start
+
+    @property
+    def attempts(self) -> dict[str, Any]:
+        """For metrics.json."""
+        return {"attempts": 1 + len(self.resumed_at), "resumed_at": self.resumed_at}
+
+    def due(self, seconds: float | None = None) -> bool:
+        """Whether to save now: asked to leave, or nothing was saved for a while."""
+        wait = _Asked.limits.save_every if seconds is None else min(seconds, _Asked.limits.save_every)
+        return asked() is not None or time.monotonic() - self.saved >= wait
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Save a state; it must hold the key "history", and "within" in the midst of an epoch."""
+        if self.writes:
+            self.checkpoint.save({**state, "seconds": self.seconds, "resumed_at": self.resumed_at})
+        self.saved = time.monotonic()
+
+
+def lock(folder: Path) -> int:
+    """Claim a folder for as long as this process lives; a descriptor, which the system closes whatever ends the process.
+
+    Raises:
+        BlockingIOError: another process has it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "lock"
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        owner = os.read(descriptor, 200).decode(errors="replace").strip() or "another process"
+        os.close(descriptor)
+        raise BlockingIOError(f"{folder}: {owner} is at work on it; only one job may be") from None
+    os.ftruncate(descriptor, 0)
+    os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+    return descriptor
