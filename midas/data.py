@@ -10,7 +10,8 @@ import hashlib
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,6 +26,9 @@ from midas.folders import describe, write_photos
 from midas.plan import DataRun
 from midas.provenance import write_metrics
 from midas.step import main
+
+RETRY_AFTER = (5, 30, 120)
+"""Seconds to wait before a lost download is tried again."""
 
 
 class Images(NamedTuple):
@@ -109,16 +113,41 @@ def _torchvision(dataset: Dataset) -> Arrays:
     from torchvision import datasets
 
     assert dataset.path is not None
+    root, download = Path(dataset.path), dataset.download
     try:
         if dataset.kind == "svhn":
-            parts = [datasets.SVHN(dataset.path, split, download=dataset.download) for split in ("train", "test")]
+            archives = [root / file for _, file, _ in datasets.SVHN.split_list.values()]
+            parts = [
+                _fetched(partial(datasets.SVHN, root, split, download=download), archives, download)
+                for split in ("train", "test")
+            ]
             return (parts[0].data, parts[0].labels), (parts[1].data, parts[1].labels)
         kind = datasets.CIFAR10 if dataset.kind == "cifar10" else datasets.CIFAR100
-        sets = [kind(dataset.path, train, download=dataset.download) for train in (True, False)]
+        sets = [
+            _fetched(partial(kind, root, train, download=download), [root / kind.filename], download)
+            for train in (True, False)
+        ]
     except (OSError, RuntimeError) as error:  # torchvision: a failed download, a missing file or a wrong sum
         raise ValueError(f"{dataset.path}: {dataset.name} can't be read: {error}") from error
     train, test = ((s.data.transpose(0, 3, 1, 2), np.array(s.targets)) for s in sets)
     return train, test
+
+
+def _fetched(make: Callable[[], Any], archives: list[Path], download: bool) -> Any:
+    """What `make` makes, tried again if a download is lost; an archive that came in part or has a wrong sum is removed."""
+    for wait in (*RETRY_AFTER, None):
+        try:
+            return make()
+        except (OSError, RuntimeError, EOFError) as error:
+            if not download:
+                raise
+            for archive in archives:
+                archive.unlink(missing_ok=True)
+            if wait is None:
+                raise
+            print(f"download: {error}; tried again in {wait} s", file=sys.stderr, flush=True)
+            time.sleep(wait)
+    raise AssertionError
 
 
 def search_halves(dataset: Dataset, count: int) -> tuple[Tensor, Tensor]:
