@@ -80,6 +80,10 @@ class Config(Strict):
         description="JSON file with the index lists train and valid (may be gzipped) of the search on CIFAR-10; "
         "null: fixed random halves",
     )
+    partial: bool = Field(
+        False,
+        description="show the seeds of which everything is finished, and say which are left out, instead of making those",
+    )
     claims: str = Field("config/claims.yaml", description="file of the claims that are checked")
     datasets: dict[Name, UserDataset] = Field({}, description="data sets of your own by name")
     methods: dict[Name, Method] = Field(min_length=1, description="methods by name")

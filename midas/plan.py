@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from midas.config import Config, Experiment
+from midas.config import Config, ConfigError, Experiment
 from midas.datasets import Dataset, resolve
 from midas.settings import Cost, Method, Retrain, Search, Strict, Transfer
 
@@ -258,6 +258,39 @@ class Plan:
     def present(self, number: int | None = None) -> str:
         """The JSON of one table or figure, or of the statistics."""
         return PresentRun(number=number, config=self.config).model_dump_json()
+
+    def finished(self) -> Plan:
+        """This plan with the seeds of which everything is there; its note says which are left out.
+
+        Raises:
+            ConfigError: there is no such seed.
+        """
+        missing: dict[int, Path] = {}
+        for cell in self.cells():
+            names = ["decode/genotype.json"]
+            names += [] if self.is_random(cell.method) else ["search/metrics.json"]
+            if cell.method in self.evaluated(cell.experiment):
+                names.append(f"{self.evaluation(cell.experiment.space)}/metrics.json")
+            transfer = cell.experiment.transfer
+            if transfer and cell.method in transfer.methods and cell.seed in (transfer.seeds or self.config.seeds):
+                names.append("transfer/metrics.json")
+            for path in (self.cell_folder(cell) / name for name in names):
+                if not path.exists():
+                    missing.setdefault(cell.seed, path)
+        seeds = [seed for seed in self.config.seeds if seed not in missing]
+        if not seeds:
+            raise ConfigError([f"partial: no seed is finished; {next(iter(missing.values()))} is missing"])
+        if not missing:
+            return self
+        experiments = []
+        for experiment in self.config.experiments:
+            transfer = experiment.transfer
+            if transfer and transfer.seeds:
+                kept = [seed for seed in transfer.seeds if seed in seeds]
+                transfer = transfer.model_copy(update={"seeds": kept}) if kept else None
+            experiments.append(experiment.model_copy(update={"transfer": transfer}))
+        note = f"{self.config.note}; left out, not finished: seed {', '.join(map(str, missing))}"
+        return Plan(self.config.model_copy(update={"seeds": seeds, "note": note, "experiments": experiments}))
 
     def tables(self) -> list[int]:
         """Numbers of the tables that this configuration has experiments for."""

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -124,3 +125,76 @@ def test_a_wrong_configuration_ends_in_one_clear_message_before_any_job(change, 
     for word in words:
         assert word in done.stderr
     assert not (tmp_path / "results").exists()
+
+
+def test_a_seed_that_failed_is_left_out_of_the_tables_and_named(run):
+    """Seed 1 was never run here, and its jobs aren't started."""
+    arguments, results, _ = run
+    places = arguments[:-1]
+    done = snakemake(*places, "seeds=[0,1]", "partial=true", "--", "tables", "figures", "claims", "report")
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert not list(results.rglob("seed1"))
+    for number in range(1, 7):
+        assert "left out, not finished: seed 1" in (results / f"tables/table_{number}.md").read_text()
+    assert "left out, not finished: seed 1" in (results / "report.html").read_text()
+    again = snakemake(*arguments, "all")  # as it was
+    assert again.returncode == 0, again.stderr[-4000:]
+    assert "left out" not in (results / "tables/table_1.md").read_text()
+
+
+def test_no_finished_seed_is_one_clear_message(run):
+    arguments, *_ = run
+    done = snakemake("-n", *arguments[:-1], "seeds=[7]", "partial=true")
+    assert done.returncode == 1
+    said = done.stdout + done.stderr
+    assert "partial: no seed is finished; " in said
+    assert "Traceback" not in said
+
+
+def test_a_failing_seed_leaves_the_others_their_results(tmp_path):
+    """Seed 1 can't write its search: a file is in the way. With --keep-going all else is made, then shown without it."""
+    raw = yaml.safe_load((ROOT / "config/test.yaml").read_text())
+    places = {"results_dir": str(tmp_path / "results"), "figures_dir": str(tmp_path / "figures")}
+    only = next(e for e in raw["experiments"] if e["space"] == "nas_bench_201")
+    raw |= {"seeds": [0, 1], "experiments": [only], "analysis": None, **places}
+    (tmp_path / "two.yaml").write_text(yaml.safe_dump(raw))
+    blocked = tmp_path / "results/test/nas_bench_201/digits/midas/seed1/search_checkpoint"
+    blocked.parent.mkdir(parents=True)
+    blocked.write_text("in the way")
+    done = snakemake("--configfile", tmp_path / "two.yaml", "--keep-going")
+    assert done.returncode == 1
+    assert "add --config partial=true" in done.stdout + done.stderr
+    assert f"error: {blocked}: File exists" in (blocked.parent / "search.log").read_text()
+    assert (tmp_path / "results/test/nas_bench_201/digits/midas/seed0/retrain/metrics.json").exists()
+    shown = snakemake("--configfile", tmp_path / "two.yaml", "--config", "partial=true")
+    assert shown.returncode == 0, shown.stderr[-4000:]
+    assert "left out, not finished: seed 1" in (tmp_path / "results/test/tables/table_1.md").read_text()
+
+
+@pytest.mark.parametrize("after", [8, 20])
+def test_snakemake_killed_and_started_again_ends_with_the_same_results(run, tmp_path, after):
+    """Killed with all its jobs once some of them are done."""
+    _, whole, _ = run
+    places = [f"results_dir={tmp_path}/results", f"figures_dir={tmp_path}/figures"]
+    arguments = ["--configfile", "config/test.yaml", "--config", *places, "--", "tables"]
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", *arguments]
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=os.environ | {"PATH": path}, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    for line in process.stderr:
+        if line.startswith(f"{after} of "):
+            break
+    else:
+        pytest.fail("it ended before it was killed")
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert snakemake("--unlock", *arguments).returncode == 0
+    again = snakemake("--rerun-incomplete", *arguments)
+    assert again.returncode == 0, again.stderr[-4000:]
+    for name in ("history.csv", "arch.npz", "model.safetensors", "genotype.json"):
+        files = sorted(path.relative_to(whole) for path in whole.rglob(name) if "_checkpoint" not in str(path))
+        assert files
+        for file in files:
+            if (tmp_path / "results/test" / file).exists():
+                assert (tmp_path / "results/test" / file).read_bytes() == (whole / file).read_bytes(), file

@@ -15,7 +15,7 @@ rule statistics:
         mem_mb=8000,
         runtime=60,
     params:
-        run=PLAN.present(),
+        run=SHOWN.present(),
         folder=subpath(output.metrics, parent=True),
         code=digest("analysis.statistics"),
     message:

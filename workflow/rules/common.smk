@@ -5,6 +5,7 @@ from midas.provenance import digest
 
 try:
     PLAN = load(config)
+    SHOWN = PLAN.finished() if PLAN.config.partial else PLAN  # what tables and figures are made of
 except ConfigError as error:
     raise WorkflowError("the configuration can't be used:\n  " + "\n  ".join(error.problems)) from None
 
@@ -28,23 +29,23 @@ def run(step):
 
 def of_cells(file, **chosen):
     """A file of every cell of this configuration that `chosen` asks for; see `Plan.cells`."""
-    return [str(PLAN.cell_folder(cell) / file) for cell in PLAN.cells(**chosen)]
+    return [str(SHOWN.cell_folder(cell) / file) for cell in SHOWN.cells(**chosen)]
 
 
 def found(file):
     """A file of the search behind a cell; a random cell has none."""
-    return lambda wildcards: [] if PLAN.is_random(wildcards.method) else [f"{RUN}/search/{file}"]
+    return lambda wildcards: [] if SHOWN.is_random(wildcards.method) else [f"{RUN}/search/{file}"]
 
 
 def evaluations(space):
     """The metrics of every evaluated cell of a space, with the searches that found them."""
-    files = of_cells(f"{PLAN.evaluation(space)}/metrics.json", space=space, evaluated=True)
+    files = of_cells(f"{SHOWN.evaluation(space)}/metrics.json", space=space, evaluated=True)
     return files + of_cells("search/metrics.json", space=space, evaluated=True, searched=True)
 
 
 def transfers():
     """The metrics of every transferred cell."""
-    return [str(PLAN.cell_folder(cell) / "transfer/metrics.json") for cell in PLAN.transfers()]
+    return [str(SHOWN.cell_folder(cell) / "transfer/metrics.json") for cell in SHOWN.transfers()]
 
 
 def costs():
@@ -55,24 +56,24 @@ def costs():
 def ablations():
     """All that is known of the methods that an ablation compares."""
     files = []
-    for experiment in PLAN.config.experiments:
-        evaluation = PLAN.evaluation(experiment.space)
+    for experiment in SHOWN.config.experiments:
+        evaluation = SHOWN.evaluation(experiment.space)
         for method in experiment.ablation:
             steps = ["decode/genotype.json"]
-            if not PLAN.is_random(method):
+            if not SHOWN.is_random(method):
                 steps += [f"search/{name}" for name in ("metrics.json", "history.csv", "arch.npz")]
-            if method in PLAN.evaluated(experiment):
+            if method in SHOWN.evaluated(experiment):
                 steps.append(f"{evaluation}/metrics.json")
-            folders = [PLAN.folder(experiment.space, experiment.dataset, method, seed) for seed in PLAN.config.seeds]
+            folders = [SHOWN.folder(experiment.space, experiment.dataset, method, seed) for seed in SHOWN.config.seeds]
             files += [str(folder / step) for folder in folders for step in steps]
     return files
 
 
 def of_analysis(file, *methods):
     """A file of the searches that figures 1 to 5 look into: of some methods, or of all of them."""
-    analysis = PLAN.config.analysis
+    analysis = SHOWN.config.analysis
     methods = methods or dict.fromkeys([analysis.method, *analysis.compare])
-    folders = [PLAN.folder(analysis.space, analysis.dataset, m, seed) for m in methods for seed in PLAN.config.seeds]
+    folders = [SHOWN.folder(analysis.space, analysis.dataset, m, seed) for m in methods for seed in SHOWN.config.seeds]
     return [str(folder / file) for folder in folders]
 
 
@@ -101,11 +102,11 @@ def table_inputs(number):
 def figure_inputs(number):
     """What a figure reads."""
     if number == 1:
-        return of_analysis("search/example.npz", PLAN.config.analysis.method)[:1]
+        return of_analysis("search/example.npz", SHOWN.config.analysis.method)[:1]
     if number <= 5:
-        return STATISTICS + (of_analysis("search/arch.npz", PLAN.config.analysis.method) if number == 3 else [])
+        return STATISTICS + (of_analysis("search/arch.npz", SHOWN.config.analysis.method) if number == 3 else [])
     if number <= 11:
-        return [str(PLAN.cell_folder(PLAN.shown_cell(number)) / "decode/genotype.json")]
+        return [str(SHOWN.cell_folder(SHOWN.shown_cell(number)) / "decode/genotype.json")]
     return evaluations("nas_bench_201") + of_cells(
         "search/history.csv", space="nas_bench_201", evaluated=True, searched=True
     )
@@ -113,7 +114,7 @@ def figure_inputs(number):
 
 def claim_inputs():
     """What the claims are checked on."""
-    spaces = dict.fromkeys(experiment.space for experiment in PLAN.config.experiments)
+    spaces = dict.fromkeys(experiment.space for experiment in SHOWN.config.experiments)
     return (
-        [f for space in spaces for f in evaluations(space)] + transfers() + (STATISTICS if PLAN.config.analysis else [])
+        [f for space in spaces for f in evaluations(space)] + transfers() + (STATISTICS if SHOWN.config.analysis else [])
     )

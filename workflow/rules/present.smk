@@ -1,6 +1,6 @@
 # Tables and figures read files alone: they are redrawn in seconds, without torch. Each has a rule of its own, since a report's
 # caption can't depend on a wildcard.
-for number in PLAN.tables():
+for number in SHOWN.tables():
 
     rule:
         name:
@@ -26,7 +26,7 @@ for number in PLAN.tables():
             mem_mb=1000,
             runtime=10,
         params:
-            run=PLAN.present(number),
+            run=SHOWN.present(number),
             folder=subpath(output[0], parent=True),
             code=digest("analysis.tables"),
         message:
@@ -35,7 +35,7 @@ for number in PLAN.tables():
             "exec python -m midas.analysis.tables {params.run:q} {params.folder:q} > {log:q} 2>&1"
 
 
-for number in PLAN.figures():
+for number in SHOWN.figures():
 
     rule:
         name:
@@ -59,7 +59,7 @@ for number in PLAN.figures():
             mem_mb=1000,
             runtime=10,
         params:
-            run=PLAN.present(number),
+            run=SHOWN.present(number),
             folder=subpath(output[0], parent=True),
             code=digest("analysis.figures"),
         message:
@@ -70,12 +70,12 @@ for number in PLAN.figures():
 
 rule tables:
     input:
-        expand(f"{ROOT}/tables/table_{{number}}.{{form}}", number=PLAN.tables(), form=["csv", "md", "tex"]),
+        expand(f"{ROOT}/tables/table_{{number}}.{{form}}", number=SHOWN.tables(), form=["csv", "md", "tex"]),
 
 
 rule figures:
     input:
-        expand(f"{FIGURES}/figure_{{number:02d}}.{{form}}", number=PLAN.figures(), form=["pdf", "png"]),
+        expand(f"{FIGURES}/figure_{{number:02d}}.{{form}}", number=SHOWN.figures(), form=["pdf", "png"]),
 
 
 rule claims:
@@ -95,7 +95,7 @@ rule claims:
         mem_mb=1000,
         runtime=10,
     params:
-        run=PLAN.present(),
+        run=SHOWN.present(),
         folder=subpath(output[0], parent=True),
         code=digest("analysis.claims"),
     message:
@@ -125,7 +125,7 @@ rule report:
         mem_mb=2000,
         runtime=30,
     params:
-        run=PLAN.present(),
+        run=SHOWN.present(),
         config=PLAN.config.model_dump_json(),
         folder=subpath(output.report, parent=True),
         snakefile=workflow.main_snakefile,
