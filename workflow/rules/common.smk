@@ -116,5 +116,7 @@ def claim_inputs():
     """What the claims are checked on."""
     spaces = dict.fromkeys(experiment.space for experiment in SHOWN.config.experiments)
     return (
-        [f for space in spaces for f in evaluations(space)] + transfers() + (STATISTICS if SHOWN.config.analysis else [])
+        [f for space in spaces for f in evaluations(space)]
+        + transfers()
+        + (STATISTICS if SHOWN.config.analysis else [])
     )
