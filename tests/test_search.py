@@ -574,3 +574,11 @@ def test_the_found_cell_beats_a_linear_classifier(learned, tmp_path):
     linear = 100 * LogisticRegression(max_iter=1000).fit(x, y).score(u, v)
     assert linear > 90
     assert found > linear
+
+
+def test_a_dump_of_the_papers_size_takes_bounded_memory(tmp_path):
+    """Of 25,000 images x 8 cells x 14 edges x 7 operations: 94 MB on disk."""
+    command = [sys.executable, "-m", "benchmarks.analysis", str(tmp_path / "arch.npz")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert (tmp_path / "arch.npz").stat().st_size > 90e6
+    assert int(done.stdout) < 400e6
