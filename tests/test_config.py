@@ -890,7 +890,7 @@ def mutated(draw):
     return raw
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=500, deadline=None, suppress_health_check=list(HealthCheck))
 @given(mutated())
 def test_whatever_a_configuration_holds_it_ends_in_a_plan_or_in_lines(raw):
     raw = {"results_dir": "nowhere", **raw} if isinstance(raw, dict) else raw

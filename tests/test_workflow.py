@@ -198,3 +198,16 @@ def test_snakemake_killed_and_started_again_ends_with_the_same_results(run, tmp_
         for file in files:
             if (tmp_path / "results/test" / file).exists():
                 assert (tmp_path / "results/test" / file).read_bytes() == (whole / file).read_bytes(), file
+
+
+@pytest.mark.parametrize("name", ["it's; touch pwned", "$(touch pwned) & `touch pwned`", 'a "b"'])
+def test_a_folders_name_is_never_run(name, tmp_path):
+    """A name is quoted for the shell, or refused in one line; either way nothing of it is executed."""
+    raw = yaml.safe_load((ROOT / "config/test.yaml").read_text())
+    raw |= {"results_dir": str(tmp_path / name), "figures_dir": str(tmp_path / "figures")}
+    (tmp_path / "named.yaml").write_text(yaml.safe_dump(raw))
+    metrics = tmp_path / name / "test/data/digits/metrics.json"
+    done = snakemake("--configfile", tmp_path / "named.yaml", "--", metrics)
+    assert not [*tmp_path.rglob("pwned"), *ROOT.glob("pwned")]
+    assert "Traceback" not in done.stderr
+    assert metrics.exists() or "results_dir: " in done.stderr
