@@ -15,8 +15,9 @@ from midas.analysis.presentation import TIDY
 from midas.benchmark import COLUMNS
 
 ROOT = Path(__file__).parent.parent
+NAMES = ("README.md", "REPRODUCIBILITY.md", "CHANGELOG.md", "config/README.md", "workflow/profiles/README.md")
 DOCUMENTS = [
-    *(ROOT / name for name in ("README.md", "REPRODUCIBILITY.md", "CHANGELOG.md", "config/README.md")),
+    *(ROOT / name for name in NAMES),
     *sorted((ROOT / "docs").glob("*.md")),
 ]
 GENERATED = ("results", "figures", "data", ".venv")

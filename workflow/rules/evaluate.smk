@@ -5,6 +5,7 @@ rule decode:
         f"{RUN}/decode/genotype.json",
     log:
         f"{RUN}/decode.log",
+    localrule: True
     conda:
         "../envs/analysis.yaml"
     threads: 1
@@ -31,6 +32,7 @@ rule lookup:
         history=f"{RUN}/lookup/history.csv",
     log:
         f"{RUN}/lookup.log",
+    localrule: True
     conda:
         "../envs/analysis.yaml"
     threads: 1
@@ -71,7 +73,7 @@ rule retrain:
     message:
         "retrain: {wildcards.space} on {wildcards.dataset} by {wildcards.method}, seed {wildcards.seed}"
     shell:
-        "exec python -m midas.retrain {params.run:q} {params.folder:q} > {log:q} 2>&1"
+        "exec python -m midas.retrain {params.run:q} {params.folder:q} --minutes {resources.runtime} > {log:q} 2>&1"
 
 
 # On several GPUs torch's launcher starts a process for each.
@@ -100,4 +102,5 @@ rule transfer:
     message:
         "transfer: {wildcards.space} from {wildcards.dataset} by {wildcards.method}, seed {wildcards.seed}"
     shell:
-        "exec python -m {params.launch} midas.transfer {params.run:q} {params.folder:q} > {log:q} 2>&1"
+        "exec python -m {params.launch} midas.transfer {params.run:q} {params.folder:q} --minutes {resources.runtime} "
+        "> {log:q} 2>&1"

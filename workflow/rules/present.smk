@@ -19,6 +19,7 @@ for number in SHOWN.tables():
             f"{ROOT}/tables/table_{number}.tex",
         log:
             f"{ROOT}/tables/table_{number}.log",
+        localrule: True
         conda:
             "../envs/analysis.yaml"
         threads: 1
@@ -52,6 +53,7 @@ for number in SHOWN.figures():
             ),
         log:
             f"{ROOT}/figures/figure_{number:02d}.log",
+        localrule: True
         conda:
             "../envs/analysis.yaml"
         threads: 1
@@ -88,6 +90,7 @@ rule claims:
         report(f"{ROOT}/claims.md", caption="../report/claims.rst", category="Claims"),
     log:
         f"{ROOT}/claims.log",
+    localrule: True
     conda:
         "../envs/analysis.yaml"
     threads: 1
@@ -118,6 +121,7 @@ rule report:
         rulegraph=f"{ROOT}/rulegraph.dot",
     log:
         f"{ROOT}/report.log",
+    localrule: True
     conda:
         "../../environment.yml"
     threads: 1

@@ -23,10 +23,11 @@ rule search:
     message:
         "search: {wildcards.space} on {wildcards.dataset} by {wildcards.method}, seed {wildcards.seed}"
     shell:
-        "exec python -m midas.search {params.run:q} {params.folder:q} > {log:q} 2>&1"
+        "exec python -m midas.search {params.run:q} {params.folder:q} --minutes {resources.runtime} > {log:q} 2>&1"
 
 
-# Times are compared, so nothing else should run beside it: it takes all cores of a machine.
+# Times are compared, so nothing else should run beside it: it takes all cores of this machine. Those of a cluster's nodes are not
+# known: there the profile asks for a whole node.
 rule cost:
     input:
         f"{ROOT}/data/{{dataset}}/metrics.json",
@@ -37,7 +38,7 @@ rule cost:
         f"{ROOT}/{{space}}/{{dataset}}/cost.log",
     conda:
         "../envs/train.yaml"
-    threads: workflow.cores or PLAN.config.threads
+    threads: workflow.resource_settings.cores or PLAN.config.threads
     resources:
         mem_mb=32000,
         runtime=240,
