@@ -1,17 +1,21 @@
-# make demo | test | lint | figures | plan | bench: each sets up .venv by itself. PYTHON chooses the interpreter (3.11 or 3.12).
+# make demo | test | slurm-test | lint | figures | plan | bench: each sets up .venv by itself. PYTHON chooses the interpreter (3.11 or 3.12).
 PYTHON ?= python3
 CORES ?= all
 CONFIG ?= config/config.yaml
 SHELL := /bin/bash
 RUN := export PATH="$(CURDIR)/.venv/bin:$$PATH";
 
-.PHONY: demo test lint figures plan bench clean
+.PHONY: demo test slurm-test lint figures plan bench clean
 
 demo: .venv/ready
 	$(RUN) snakemake --cores $(CORES) --configfile $(CONFIG)
 
 test: .venv/ready
 	$(RUN) python -m pytest
+
+# A Slurm of one node, only for this: jobs cancelled, ended by signal, budget and limit, and gone on with. Twelve minutes; code 77: no Slurm.
+slurm-test: .venv/ready
+	$(RUN) tests/slurm/run.sh
 
 lint: .venv/ready
 	$(RUN) ruff check .
