@@ -1,11 +1,11 @@
-# make demo | test | slurm-test | lint | figures | plan | bench: each sets up .venv by itself. PYTHON chooses the interpreter (3.11 or 3.12).
+# make demo | test | slurm-test | conda-test | lint | figures | plan | bench: each sets up .venv. PYTHON chooses the interpreter (3.11 or 3.12).
 PYTHON ?= python3
 CORES ?= all
 CONFIG ?= config/config.yaml
 SHELL := /bin/bash
 RUN := export PATH="$(CURDIR)/.venv/bin:$$PATH";
 
-.PHONY: demo test slurm-test lint figures plan bench clean
+.PHONY: demo test slurm-test conda-test lint figures plan bench clean
 
 demo: .venv/ready
 	$(RUN) snakemake --cores $(CORES) --configfile $(CONFIG)
@@ -13,9 +13,13 @@ demo: .venv/ready
 test: .venv/ready
 	$(RUN) python -m pytest
 
-# A Slurm of one node, only for this: jobs cancelled, ended by signal, budget and limit, and gone on with. Twelve minutes; code 77: no Slurm.
+# A Slurm of one node, only for this: a search cancelled, ended by signal, budget and limit, goes on. 13 minutes; 77: no Slurm.
 slurm-test: .venv/ready
 	$(RUN) tests/slurm/run.sh
+
+# Each rule in an environment of its own, made by a stand-in for conda (tests/conda/run.py). Wants a Python 3.12; 77: none here.
+conda-test: .venv/ready
+	$(RUN) VIRTUAL_ENV="$(CURDIR)/.venv" uv run --no-project --with py-rattler==0.28.0 python tests/conda/run.py $(PYTHON)
 
 lint: .venv/ready
 	$(RUN) ruff check .
