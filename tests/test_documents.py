@@ -56,6 +56,20 @@ def test_lock_names_no_hosts_and_has_hashes():
     assert text.count("--hash=sha256:") > len(LOCK)
 
 
+@pytest.mark.parametrize("profile", ["slurm", "cluster-generic"])
+def test_a_profile_asks_on_the_first_attempt_for_what_the_rule_states(profile):
+    content = yaml.safe_load((ROOT / f"workflow/profiles/{profile}/config.yaml").read_text())
+    rules = "\n".join(path.read_text() for path in (ROOT / "workflow/rules").glob("*.smk"))
+    compared = 0
+    for rule, resources in content["set-resources"].items():
+        block = re.search(rf"^rule {rule}:\n(.*?)(?:^(?=\S)|\Z)", rules, re.DOTALL | re.MULTILINE)[1]
+        for name, value in resources.items():
+            if match := re.fullmatch(r"(\d+) \* attempt", value):
+                assert f"{name}={match[1]}," in block, f"{rule}: {name}"
+                compared += 1
+    assert compared == 8
+
+
 def test_parameter_table_and_schema_are_the_generated_ones():
     readme = (ROOT / "config/README.md").read_text()
     table = re.search(r"<!-- generated: python -m midas.config table -->\n(.*)\n<!-- end -->", readme, re.DOTALL)
