@@ -16,8 +16,8 @@ DISTRIBUTIONS = importlib.metadata.packages_distributions()
 THROUGH_PANDAS = {"to_markdown": "tabulate", "to_latex": "jinja2"}
 """Method -> package that pandas imports when it is called."""
 
-WITH_A_DEVICE = ("midas.provenance", "torch")
-"""An import that happens only in steps that train, which import it anyway."""
+IN_TRAINING = {("midas.provenance", "torch"), ("midas.step", "midas.durable")}
+"""Imports within functions that are called only in steps that train, which import them anyway (tested)."""
 
 
 def rules():
@@ -70,7 +70,7 @@ def closure(step):
         elif module not in own:
             own.add(module)
             new |= {".".join(parts[:n]) for n in range(1, len(parts))} - own
-            new |= {name for name in imported(module) if (module, name) != WITH_A_DEVICE} - own
+            new |= {name for name in imported(module) if (module, name) not in IN_TRAINING} - own
     return own, others - sys.stdlib_module_names - {"__future__"}
 
 
@@ -121,6 +121,12 @@ def test_a_rule_that_calls_snakemake_has_it():
 def test_a_missing_package_is_found(step, package, name):
     (environment,) = [environment for environment, other in STEPS if other == step]
     assert missing(step, set(pip_pins(environment)) - {package}) == {name}
+
+
+@pytest.mark.parametrize("step", ["midas.search", "midas.retrain", "midas.transfer"])
+def test_steps_that_train_import_what_is_passed_over(step):
+    own, others = closure(step)
+    assert {name for _, name in IN_TRAINING} <= own | others
 
 
 def test_steps_that_read_files_alone_never_load_torch():
