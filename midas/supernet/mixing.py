@@ -25,7 +25,6 @@ class Weights(NamedTuple):
         p: [B, E, O], or [1, E, O] if they are the same for all images.
         pi: weights of the pairs of edges [B or 1, pairs], None without pairs.
         share: those of p that belong to a candidate with a map [B or 1, K].
-        pooled: means over patches of the map that p makes [B, R, C], None for static weights.
         patches: weights of each patch [B, R, E, O], None for static weights.
         grid: patches down and across the node's map.
     """
@@ -33,7 +32,6 @@ class Weights(NamedTuple):
     p: Tensor
     pi: Tensor | None
     share: Tensor
-    pooled: Tensor | None = None
     patches: Tensor | None = None
     grid: tuple[int, int] = (1, 1)
 
@@ -48,13 +46,13 @@ class NodeSlots(nn.Module):
         mapped: their places in [E * O].
         none: places of the "none" candidates.
         missing: places of operations that their edge doesn't offer.
-        place: one where a candidate [K] has its place [E * O]; as a product it is faster than an index, forward and backward.
+        places: `mapped` as a tensor.
         offset: logit of a place that no candidate has [E * O]: 0, -inf where an operation is missing.
         operation: number of each candidate's operation.
         unmapped: `none` as a tensor.
     """
 
-    place: Tensor
+    places: Tensor
     offset: Tensor
     operation: Tensor
     unmapped: Tensor
@@ -78,14 +76,14 @@ class NodeSlots(nn.Module):
         offset = torch.zeros(self.shape[0] * self.shape[1])
         offset[self.missing] = -torch.inf
         # tensors on the device: a list as an index is sent there each time
-        self.register_buffer("place", torch.eye(len(offset))[self.mapped], persistent=False)
+        self.register_buffer("places", torch.tensor(self.mapped), persistent=False)
         self.register_buffer("offset", offset, persistent=False)
         self.register_buffer("unmapped", torch.tensor(self.none), persistent=False)
         self.register_buffer("operation", torch.tensor(self.mapped) % len(operations), persistent=False)
 
     def share(self, p: Tensor) -> Tensor:
         """[..., E, O] -> [..., K]."""
-        return p.flatten(-2) @ self.place.mT
+        return _Take.apply(p.flatten(-2), self.places)
 
 
 def distribution_of(method: Method, space: Space) -> str:
@@ -166,9 +164,7 @@ class AttentionMixing(nn.Module):
             logits = self._logits(node, torch.cat(list(inputs), 2), keys)
             patches, pi = self.distribution(logits)
             p = patches.mean(1)
-            share = self.slots[node].share(p)
-            pooled = (share[:, None] @ keys.to(share.dtype).flatten(2)).view(-1, *keys.shape[2:])  # pooling is linear
-            return Weights(p, None if pi is None else pi.mean(1), share, pooled, patches, grid)
+            return Weights(p, None if pi is None else pi.mean(1), self.slots[node].share(p), patches, grid)
 
     def _logits(self, node: int, inputs: Tensor, keys: Tensor) -> Tensor:
         """Logits [B, R, E, O] of inputs [B, R, E C] and keys [B, K, R, C].
@@ -178,11 +174,12 @@ class AttentionMixing(nn.Module):
         slots, name = self.slots[node], str(node)
         query, key = self.query[name], self.key[name]
         # q . (W_K k) = (W_K^T q) . k: project the query back, not every key
-        both = (self.scale * key.mT) @ query
-        back = (inputs.to(query.dtype) @ both.flatten(0, 1).mT).unflatten(2, both.shape[:2])  # [B, R, O or 1, C]
+        back = (inputs.to(query.dtype) @ (self.scale * query).mT) @ key.transpose(0, 1).flatten(1)
+        back = back.unflatten(2, (-1, keys.shape[3]))  # [B, R, O or 1, C]
         if self.per_operation:
             back = back[:, :, slots.operation]
-        logits = (back * keys.to(query.dtype).transpose(1, 2)).sum(3) @ slots.place + slots.offset
+        products = (back.transpose(1, 2) * keys.to(query.dtype)).sum(3).mT
+        logits = _Put.apply(products, slots.places, slots.offset)
         if name in self.none:
             logits = logits + logits.new_zeros(len(slots.offset)).index_put((slots.unmapped,), self.none[name])
         return logits.unflatten(-1, slots.shape)
@@ -196,6 +193,35 @@ MIXINGS: dict[str, type[StaticMixing] | type[AttentionMixing]] = {
 
 `attends`: whether it is given pooled maps. `shared`: whether all cells of a kind have one in common.
 """
+
+
+class _Take(torch.autograd.Function):
+    """x[..., places] of different places, whose gradient needn't be added up as that of any index must."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, places: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
+        ctx.save_for_backward(places)
+        ctx.shape = x.shape
+        return x[..., places]
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor):  # type: ignore[no-untyped-def]
+        (places,) = ctx.saved_tensors
+        return gradient.new_zeros(ctx.shape).index_copy_(-1, places, gradient), None
+
+
+class _Put(torch.autograd.Function):
+    """`others` [n] at all places but those of x [..., k]."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, places: Tensor, others: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
+        ctx.save_for_backward(places)
+        return others.to(x.dtype).expand(*x.shape[:-1], -1).contiguous().index_copy_(-1, places, x)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor):  # type: ignore[no-untyped-def]
+        (places,) = ctx.saved_tensors
+        return gradient[..., places], None, None
 
 
 def _projection(learned: bool, *shape: int) -> nn.Parameter:

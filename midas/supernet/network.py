@@ -96,7 +96,10 @@ class SearchCell(nn.Module):
             )
             weights = self.mixing(node, [pooled[source] for source in slots.sources], keys, grid)
             output = self.mix(weights, slots, candidates)
-            add(output, weights.pooled if self.fast and self.mix is mix_images else None)
+            add(
+                output,
+                _pooled(weights.share, keys) if self.fast and self.mix is mix_images and keys is not None else None,
+            )
             record.append(weights)
             if self.observer:
                 self.observer(NodeView(node, slots.keys, candidates, weights, output))
@@ -176,6 +179,12 @@ class Supernet(nn.Module):
     def _mixing_parameters(self) -> list[nn.Parameter]:
         mixings = nn.ModuleList(cell.mixing for cell in self.cells)
         return list(mixings.parameters())  # shared ones once
+
+
+def _pooled(share: Tensor, keys: Tensor) -> Tensor:
+    """Means over patches [B, R, C] of a mixture with weights `share` [B or 1, K] of maps with means `keys` [B, K, R, C]."""
+    with torch.autocast(share.device.type, enabled=False):
+        return (share[:, None] @ keys.to(share.dtype).flatten(2)).view(-1, *keys.shape[2:])
 
 
 def _network_norm(channels: int) -> nn.BatchNorm2d:
