@@ -63,6 +63,8 @@ def _compiled() -> Path:
     except OSError:
         folder = Path(tempfile.gettempdir(), f"midas-{os.getuid()}")
         folder.mkdir(mode=0o700, exist_ok=True)
+        if folder.stat().st_uid != os.getuid():
+            raise OSError(f"{folder} belongs to another user") from None
     target = folder / f"kernels-{name}.so"
     if not target.exists():
         own = target.with_suffix(f".{os.getpid()}")  # renamed when complete: several jobs may start at once
