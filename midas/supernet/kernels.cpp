@@ -1,8 +1,8 @@
 // The functions of sums.py, each reading a map once. kernels.py compiles and calls them.
 //
-// A map [B, C, H, W] lies in memory pixel by pixel ([B, H W, C], "channels last") or is some of the channels of such a map. Sums are
-// kept in float (double for double), over a stretch of pixels first, so that few numbers of very different size meet. Images are
-// shared out to threads, and what is summed over images is summed in their order: results don't depend on the number of threads.
+// A map [B, C, H, W] lies in memory pixel by pixel ([B, H W, C], "channels last") or is some of the channels of such a map. Sums
+// are kept in float (double for double), over a stretch of pixels first, so that few numbers of very different size meet. Images
+// are shared out to threads, and what is summed over images is summed in their order, whatever the number of threads.
 
 #include <algorithm>
 #include <cmath>
@@ -121,6 +121,22 @@ inline void tiles(i64 pixels, i64 blocks, F f) {
         for (i64 j = 0; j < blocks; j++) f(j, i, std::min(i + 8, pixels));
 }
 
+// sum += factor(block) * map, for all pixels of a stretch; `x` is its first pixel, `width` the blocks of a pixel of the sum.
+template <int N, typename T, typename F>
+inline void accumulate(Lane<T, N>* sum, i64 width, const T* x, i64 step, i64 pixels, i64 count, F factor) {
+    tiles(pixels, count, [&](i64 j, i64 i, i64 end) {
+        const auto k = factor(j);
+        for (; i < end; i++) sum[i * width + j] += k * load<N>(x + i * step + j * N);
+    });
+}
+
+template <int N, typename T>
+inline void write(const Lane<T, N>* sum, T* to, i64 step, i64 pixels, i64 count) {
+    tiles(pixels, count, [&](i64 j, i64 i, i64 end) {
+        for (; i < end; i++) store<N>(to + i * step + j * N, sum[i * count + j]);
+    });
+}
+
 // Means over patches [B, R, C], and unless `mean` is 0 mean, scale and shift [C] of the normalisation, which they then have too.
 template <typename T>
 void enter(int threads, Shape s, Map<const T> map, Sum<T>* mean, Sum<T>* scale, Sum<T>* shift, Sum<T>* pooled) {
@@ -183,8 +199,9 @@ void enter(int threads, Shape s, Map<const T> map, Sum<T>* mean, Sum<T>* scale, 
 // gradients of relu(map).
 template <typename T>
 void leave(int threads, Shape s, i64 part, Map<const T> map, const Sum<T>* mean, const Sum<T>* scale, const Sum<T>* pooled,
-           const Sum<T>* for_scale, const Sum<T>* for_shift, const Sum<T>* for_pooled, const i64* steps, const std::vector<Term<T>>& terms,
-           const std::vector<Map<const T>>& given, const std::vector<Map<const T>>& active, Map<T> out) {
+           const Sum<T>* for_scale, const Sum<T>* for_shift, const Sum<T>* for_pooled, const i64* steps,
+           const std::vector<Term<T>>& terms, const std::vector<Map<const T>>& given, const std::vector<Map<const T>>& active,
+           Map<T> out) {
     using S = Sum<T>;
     const i64 C = s.channels, R = s.patches(), broad = s.width / s.across, tall = s.height / s.down;
     const auto of_patch = [&](i64 b, i64 r, i64 c) { return for_pooled[b * steps[0] + r * steps[1] + c * steps[2]]; };
@@ -215,45 +232,36 @@ void leave(int threads, Shape s, i64 part, Map<const T> map, const Sum<T>* mean,
         for (i64 b = 0; b < s.images; b++) {
             std::vector<V> constants(R * M), buffer(rows<T>(s) * s.width * M);
             V* sum = buffer.data();
-            for (i64 r = 0; r < R; r++)
-                for (i64 c = 0; c < C; c++)
-                    reinterpret_cast<S*>(constants.data())[r * C + c] = constant[c] + (for_pooled ? of_patch(b, r, c) * (scale ? scale[c] : S(1)) / S(tall * broad) : S(0));
+            for (i64 i = 0; i < R * C; i++) {
+                const i64 r = i / C, c = i % C;
+                const S share = (scale ? scale[c] : S(1)) / S(tall * broad);
+                constants[i / N][i % N] = constant[c] + (for_pooled ? of_patch(b, r, c) * share : S(0));
+            }
             stretches<T>(s, [&](i64 from, i64 pixels) {
-                const auto add = [&](const Map<const T>& g) {
-                    const T* x = g.at(b, from);
-                    tiles(pixels, M, [&](i64 j, i64 i, i64 end) {
-                        for (; i < end; i++) sum[i * M + j] += load<N>(x + i * g.pixel + j * N);
-                    });
-                };
+                const auto once = [](i64) { return S(1); };
                 const T* x = map.at(b, from);
                 std::fill(sum, sum + pixels * M, V{});
-                for (const auto& g : active) add(g);
+                for (const auto& g : active) accumulate<N>(sum, M, g.at(b, from), g.pixel, pixels, M, once);
                 if (!active.empty())
                     tiles(pixels, M, [&](i64 j, i64 i, i64 end) {
                         for (; i < end; i++) sum[i * M + j] = load<N>(x + i * map.pixel + j * N) > 0 ? sum[i * M + j] : V{};
                     });
                 if (mean || for_pooled)
                     for (i64 run = 0; run < pixels; run += broad) {
-                        const V* k = &constants[((from + run) / s.width / tall * s.across + (from + run) % s.width / broad) * M];
-                        for (i64 j = 0; j < M; j++) {
-                            const V own = mean ? load<N>(&slope[j * N]) : V{};
-                            for (i64 i = run; i < run + broad; i++) sum[i * M + j] += mean ? own * load<N>(x + i * map.pixel + j * N) + k[j] : k[j];
-                        }
+                        const i64 y = (from + run) / s.width, left = (from + run) % s.width;
+                        const V* k = &constants[(y / tall * s.across + left / broad) * M];
+                        for (i64 j = 0; j < M; j++)
+                            for (i64 i = run; i < run + broad; i++) sum[i * M + j] += k[j];
                     }
+                if (mean) accumulate<N>(sum, M, x, map.pixel, pixels, M, [&](i64 j) { return load<N>(&slope[j * N]); });
                 for (const Term<T>& term : terms) {
                     const S p = term.p[b * term.step];
-                    const T* g = term.gradient.at(b, from);
-                    const i64 skipped = term.first / N;
-                    tiles(pixels, part / N, [&](i64 j, i64 i, i64 end) {
-                        const V k = scale ? p * load<N>(scale + term.first + j * N) : p - V{};
-                        for (; i < end; i++) sum[i * M + skipped + j] += k * load<N>(g + i * term.gradient.pixel + j * N);
-                    });
+                    const auto factor = [&](i64 j) { return scale ? p * load<N>(scale + term.first + j * N) : V{} + p; };
+                    const auto& g = term.gradient;
+                    accumulate<N>(sum + term.first / N, M, g.at(b, from), g.pixel, pixels, part / N, factor);
                 }
-                for (const auto& g : given) add(g);
-                T* to = out.at(b, from);
-                tiles(pixels, M, [&](i64 j, i64 i, i64 end) {
-                    for (; i < end; i++) store<N>(to + i * out.pixel + j * N, sum[i * M + j]);
-                });
+                for (const auto& g : given) accumulate<N>(sum, M, g.at(b, from), g.pixel, pixels, M, once);
+                write<N>(sum, out.at(b, from), out.pixel, pixels, M);
             });
         }
     });
@@ -277,16 +285,10 @@ void mix(int threads, Shape s, const std::vector<Map<const T>>& maps, const Sum<
             stretches<T>(s, [&](i64 from, i64 pixels) {
                 for (i64 i = 0; i < pixels; i++) std::copy(shift.begin(), shift.end(), sum + i * M);
                 for (i64 k = 0; k < K; k++) {
-                    const T* x = maps[k].at(b, from);
-                    tiles(pixels, M, [&](i64 j, i64 i, i64 end) {
-                        const V factor = p[b * step + k] * load<N>(scales + k * C + j * N);
-                        for (; i < end; i++) sum[i * M + j] += factor * load<N>(x + i * maps[k].pixel + j * N);
-                    });
+                    const auto factor = [&](i64 j) { return p[b * step + k] * load<N>(scales + k * C + j * N); };
+                    accumulate<N>(sum, M, maps[k].at(b, from), maps[k].pixel, pixels, M, factor);
                 }
-                T* to = out.at(b, from);
-                tiles(pixels, M, [&](i64 j, i64 i, i64 end) {
-                    for (; i < end; i++) store<N>(to + i * out.pixel + j * N, sum[i * M + j]);
-                });
+                write<N>(sum, out.at(b, from), out.pixel, pixels, M);
             });
         }
     });
@@ -398,7 +400,8 @@ void average_backward(int threads, Shape s, i64 stride, Map<const T> gradient, M
                 for (i64 v = (std::max(y, i64(1)) + stride - 2) / stride; v * stride <= y + 1 && v < height; v++) {
                     const T* x = gradient.at(b, v * width);
                     for (i64 i = 0; i < width; i++, x += gradient.pixel)
-                        for (i64 j = 0; j < M; j++) column[(i * stride + 1) * M + j] += load<N>(x + j * N) * (down[v] * across[i]);
+                        for (i64 j = 0; j < M; j++)
+                            column[(i * stride + 1) * M + j] += load<N>(x + j * N) * (down[v] * across[i]);
                 }
                 T* to = out.at(b, y * s.width);
                 const V* c = column.data();
@@ -448,7 +451,8 @@ void call(int function, int threads, Numbers n) {
         const i64* steps = n.take(3);
         const auto terms = n.list<Term<T>>(6);
         const auto given = n.list<Map<const T>>(3), active = n.list<Map<const T>>(3);
-        leave<T>(threads, s, part, map, mean, scale, pooled, for_scale, for_shift, for_pooled, steps, terms, given, active, n.map<T>());
+        const auto out = n.map<T>();
+        leave<T>(threads, s, part, map, mean, scale, pooled, for_scale, for_shift, for_pooled, steps, terms, given, active, out);
     } else if (function <= 3) {
         const auto maps = n.list<Map<const T>>(3);
         const S *scales = n.address<const S>(), *shifts = n.address<const S>(), *p = n.address<const S>();
