@@ -31,7 +31,7 @@ def write(path: Path) -> int:
     import torch
 
     from midas.data import Images, Statistics
-    from midas.search import write_dump
+    from midas.dump import write_dump
     from midas.spaces import get_space
 
     space = get_space("darts")
@@ -66,10 +66,10 @@ def write(path: Path) -> int:
     return peak_resident() - before
 
 
-def clocked(*command: str) -> dict[str, float]:
-    """Seconds and peak memory of a command's process."""
+def clocked(*command: str, stdout: Any = None) -> dict[str, float]:
+    """Seconds and peak memory of ``python -m`` a command (Linux); what it prints goes to `stdout`."""
     start = time.perf_counter()
-    process = subprocess.Popen([sys.executable, "-m", *command])
+    process = subprocess.Popen([sys.executable, "-m", *command], stdout=stdout)
     _, status, usage = os.wait4(process.pid, 0)
     if status:
         sys.exit(f"{command[0]} failed")

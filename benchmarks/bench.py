@@ -26,12 +26,12 @@ import torch.nn.functional as F
 from torch import nn
 
 from benchmarks.plain import PlainSupernet
+from midas.bilevel import make_supernet
 from midas.decode import random_genotype
 from midas.depthwise import use_own_gradients
 from midas.memory import peak_resident
 from midas.networks import build
 from midas.provenance import processor, versions
-from midas.search import make_supernet
 from midas.settings import Method, Retrain, Search
 from midas.spaces import get_space
 from midas.timing import SyntheticSearch, median_interval, random_batch

@@ -20,12 +20,12 @@ from tempfile import TemporaryDirectory
 
 import torch
 
+from midas.bilevel import Averages, FirstOrder, make_supernet
 from midas.data import prepare
 from midas.datasets import KNOWN
 from midas.decode import random_genotype
 from midas.plan import DataRun, TransferRun
 from midas.provenance import processor, versions
-from midas.search import Averages, FirstOrder, make_supernet
 from midas.settings import Method, Search, Transfer
 from midas.spaces import SPACES, Space
 from midas.supernet import Supernet

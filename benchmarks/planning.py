@@ -6,14 +6,12 @@ config/paper.yaml with more and more seeds, as ``snakemake -n`` plans it. Writes
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
+from benchmarks.analysis import clocked
 from midas.provenance import processor
 
 SEEDS = (1, 4, 6, 20, 60)
@@ -22,17 +20,14 @@ SEEDS = (1, 4, 6, 20, 60)
 def plan(seeds: int) -> dict[str, float]:
     """Jobs, seconds, and peak memory in bytes of the planning process."""
     places = ["results_dir=no_results", "figures_dir=no_figures", f"seeds={list(range(seeds))}"]
-    command = [sys.executable, "-m", "snakemake", "-n", "--cores", "1", "--configfile", "config/paper.yaml"]
+    command = ["snakemake", "-n", "--cores", "1", "--configfile", "config/paper.yaml"]
     with tempfile.TemporaryFile("w+") as output:
-        start = time.perf_counter()
-        process = subprocess.Popen([*command, "--config", *places], stdout=output, stderr=subprocess.DEVNULL)
-        _, status, usage = os.wait4(process.pid, 0)
-        seconds = time.perf_counter() - start
+        found = clocked(*command, "--config", *places, stdout=output)
         output.seek(0)
         total = re.search(r"^total +(\d+)$", output.read(), re.MULTILINE)
-    if status or not total:
-        sys.exit(f"snakemake -n failed with {seeds} seeds")
-    return {"seeds": seeds, "jobs": int(total[1]), "seconds": round(seconds, 2), "peak_bytes": usage.ru_maxrss * 1024}
+    if not total:
+        sys.exit(f"snakemake -n names no number of jobs for {seeds} seeds")
+    return {"seeds": seeds, "jobs": int(total[1]), **found}
 
 
 def main() -> None:

@@ -41,8 +41,7 @@ def _claim(count: int) -> int:
     said = False
     while True:
         for number in range(count):
-            path = Path(tempfile.gettempdir(), f"midas-gpu-{number}.lock")
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            descriptor = _open(Path(tempfile.gettempdir(), f"midas-gpu-{number}.lock"))
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -54,3 +53,13 @@ def _claim(count: int) -> int:
             print(f"all {count} GPUs are taken by other jobs; waiting for one", file=sys.stderr, flush=True)
             said = True
         time.sleep(2)
+
+
+def _open(path: Path) -> int:
+    """A file to lock, which another user may have made: it is read, not written."""
+    try:
+        return os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CREAT, 0o644)
+        os.fchmod(descriptor, 0o644)
+        return descriptor

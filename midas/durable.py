@@ -1,9 +1,8 @@
-"""Long steps that survive: when they save, when they leave, and that one of them alone works on a folder.
+"""Long steps that survive: when they save, and that one of them alone works on a folder.
 
-A step saves at epoch ends and, within an epoch, when ten minutes have passed since it saved last. Asked to leave (SIGTERM,
-SIGUSR1, or a time budget near its end), it saves after the training step that it is at and leaves with the code `RETRY`; started
-again, it goes on from there. All that is drawn at random is a function of seed, epoch and step, so a checkpoint needs no
-generator's state.
+A step saves at epoch ends and, within an epoch, when ten minutes have passed since it saved last. Asked to leave
+(`midas.limits`), it saves after the training step that it is at; started again, it goes on from there. All that is drawn at
+random is a function of seed, epoch and step, so a checkpoint needs no generator's state.
 """
 
 from __future__ import annotations
@@ -11,78 +10,17 @@ from __future__ import annotations
 import fcntl
 import math
 import os
-import signal
 import socket
 import sys
 import time
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from midas.checkpoint import Checkpoint
-
-RETRY = 75
-"""Exit code of a step that left before its end and goes on when started again (EX_TEMPFAIL of sysexits.h)."""
-SAVE_EVERY = 600.0
-"""Seconds between checkpoints within an epoch."""
-SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
-
-
-class Limits(NamedTuple):
-    """What a step was told about its time.
-
-    Attributes:
-        end: when it is killed, by `time.monotonic`; None for never.
-        margin: seconds before that at which it leaves by itself.
-        save_every: see `SAVE_EVERY`.
-    """
-
-    end: float | None = None
-    margin: float = 0.0
-    save_every: float = SAVE_EVERY
-
-    @classmethod
-    def of(cls, minutes: float | None, save_every: float = SAVE_EVERY) -> Limits:
-        """Limits of a process that starts now and has so many minutes; the signal of a scheduler may come a minute early."""
-        if minutes is None:
-            return cls(save_every=save_every)
-        return cls(time.monotonic() + 60 * minutes, min(120.0, 12 * minutes), save_every)
-
-
-class _Asked:
-    """Whether this process was asked to leave, and by what; and its limits."""
-
-    limits = Limits()
-    by: str | None = None
-
-
-def listen(limits: Limits) -> None:
-    """From now on, a signal no longer ends this process: it is remembered until a step has saved."""
-    _Asked.limits = limits
-
-    def remember(number: int, _: object) -> None:
-        _Asked.by = signal.Signals(number).name
-
-    for number in SIGNALS:
-        signal.signal(number, remember)
-
-
-def asked() -> str | None:
-    """What asks this process to leave: the name of a signal, or its time budget; None if nothing does."""
-    end, margin, _ = _Asked.limits
-    if _Asked.by is None and end is not None and time.monotonic() > end - margin:
-        return f"its time budget ({margin:.0f} s are left)"
-    return _Asked.by
-
-
-def leave_if_asked(where: str) -> None:
-    """Leave with `RETRY`, saying why and where, if that was asked for."""
-    if reason := asked():
-        print(f"{where}: {reason} ends this attempt; started again, it goes on from its checkpoint", file=sys.stderr)
-        sys.stderr.flush()
-        sys.exit(RETRY)
+from midas.limits import asked, save_every
 
 
 class FirstBad:
@@ -162,7 +100,7 @@ class Keeper:
 
     def due(self, seconds: float | None = None) -> bool:
         """Whether to save now: asked to leave, or nothing was saved for a while."""
-        wait = _Asked.limits.save_every if seconds is None else min(seconds, _Asked.limits.save_every)
+        wait = save_every() if seconds is None else min(seconds, save_every())
         return asked() is not None or time.monotonic() - self.saved >= wait
 
     def save(self, state: dict[str, Any]) -> None:

@@ -9,13 +9,13 @@ import io
 import json
 import os
 import platform
-import resource
 import subprocess
-import sys
 from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+from midas.memory import peak_resident
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("torch", "timm", "numpy", "scipy", "diptest")
@@ -128,9 +128,7 @@ def write_metrics(
 
 
 def _hardware(device: Any) -> dict[str, Any]:
-    # ru_maxrss is in kilobytes on Linux and in bytes on macOS
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    facts = {"device": processor(), "cores": os.cpu_count(), "peak_memory_bytes": peak}
+    facts = {"device": processor(), "cores": os.cpu_count(), "peak_memory_bytes": peak_resident()}
     if device is not None and device.type == "cuda":
         import torch
 

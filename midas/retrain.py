@@ -18,9 +18,10 @@ from torch import Tensor
 from midas.count import count
 from midas.data import Loader, Statistics, in_order, load, seed_step
 from midas.devices import pick_device
-from midas.durable import Keeper, leave_if_asked
+from midas.durable import Keeper
 from midas.genotype import Genotype
 from midas.genotype import load as load_genotype
+from midas.limits import leave_if_asked
 from midas.networks import Skeleton, build, set_drop_path
 from midas.plan import RetrainRun
 from midas.progress import Progress

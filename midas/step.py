@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NoReturn, TypeVar
 
 from midas.config import ConfigError, parse
+from midas.limits import RETRY, SAVE_EVERY, Limits, listen
 from midas.settings import Strict
 
 Run = TypeVar("Run", bound=Strict)
@@ -31,17 +32,15 @@ def main(model: type[Run], step: Callable[[Run, Path], None], long: bool = False
     Args:
         model: of its run.
         step: what to call.
-        long: whether it keeps checkpoints and can be asked to leave, see `midas.durable`.
+        long: whether it keeps checkpoints and can be asked to leave, see `midas.limits`.
     """
     arguments = _arguments(long)
     if long:
-        from midas.durable import Limits, listen  # with torch, which short steps do without
-
         listen(Limits.of(arguments.minutes, arguments.save_every))
     try:
         step(_read(arguments.run, model), Path(arguments.folder))
     except BlockingIOError as error:
-        _end(str(error), 75)
+        _end(str(error), RETRY)
     except ValueError as error:
         _end(str(error), 2)
     except OSError as error:
@@ -49,9 +48,9 @@ def main(model: type[Run], step: Callable[[Run, Path], None], long: bool = False
     except (MemoryError, RuntimeError) as error:
         if (wanted := _memory_wanted(error)) is None:
             raise
-        name = _module().rpartition(".")[2]
-        keys = f"smaller {name}.batch_size or {name}.channels, or {name}.precision: bfloat16"
-        _end(f"out of memory: {wanted} more were wanted; {keys} need less", 1)
+        trained = [name for name in ("search", "retrain", "transfer") if name in model.model_fields]
+        keys = [f"smaller {n}.batch_size or {n}.channels, or {n}.precision: bfloat16, need less" for n in trained]
+        _end("; ".join([f"out of memory: {wanted} more were wanted", *keys]), 1)
 
 
 def _arguments(long: bool) -> argparse.Namespace:
@@ -62,7 +61,7 @@ def _arguments(long: bool) -> argparse.Namespace:
     parser.add_argument("folder")
     if long:
         parser.add_argument("--minutes", type=_positive)
-        parser.add_argument("--save-every", type=_positive, default=600.0)
+        parser.add_argument("--save-every", type=_positive, default=SAVE_EVERY)
     return parser.parse_args()
 
 

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from midas.bilevel import Averages, FirstOrder, make_supernet
 from midas.data import seed_step
-from midas.search import Averages, FirstOrder, make_supernet
 from midas.settings import Method, Search
 
 Contestant = TypeVar("Contestant")

@@ -14,8 +14,9 @@ from timm.optim import create_optimizer_v2
 from timm.utils import AverageMeter, ModelEmaV3
 from torch import Tensor, nn
 
-from midas.durable import FirstBad, Keeper, leave_if_asked
+from midas.durable import FirstBad, Keeper
 from midas.genotype import Genotype
+from midas.limits import leave_if_asked
 from midas.memory import keep_freed_memory
 from midas.networks import Skeleton
 from midas.progress import Progress

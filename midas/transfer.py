@@ -23,9 +23,10 @@ from torch.nn.parallel import DistributedDataParallel
 
 from midas.count import count
 from midas.data import seed_step
-from midas.durable import Keeper, leave_if_asked
+from midas.durable import Keeper
 from midas.genotype import Genotype
 from midas.genotype import load as load_genotype
+from midas.limits import leave_if_asked
 from midas.networks import Skeleton, build, set_drop_path
 from midas.operations import Noise
 from midas.photos import PhotoLoader

@@ -17,15 +17,17 @@ import pytest
 import torch
 import yaml
 
-from midas import durable, step
+from midas import limits, step
+from midas.bilevel import FirstOrder
 from midas.check import load as load_config
 from midas.checkpoint import Checkpoint, read
 from midas.data import digit_halves
 from midas.decode import random_genotype
-from midas.durable import RETRY, FirstBad, Limits, lock
+from midas.durable import FirstBad, lock
 from midas.folders import write_photos
+from midas.limits import RETRY, Limits
 from midas.plan import SearchRun
-from midas.search import FirstOrder, search
+from midas.search import search
 from midas.spaces import get_space
 from midas.transfer import AGREE_EVERY
 
@@ -106,7 +108,7 @@ def test_a_search_goes_on_in_the_midst_of_an_epoch(searched, search_run, tmp_pat
         if len(taken) == steps + 1:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(durable._Asked, "limits", Limits(save_every=0.0))
+    monkeypatch.setattr(limits._Asked, "limits", Limits(save_every=0.0))
     monkeypatch.setattr(FirstOrder, "weight_step", counted)
     with pytest.raises(KeyboardInterrupt):
         search(search_run(), tmp_path / "search")
@@ -184,13 +186,13 @@ def test_a_signal_is_answered_by_a_checkpoint_and_the_code_for_a_retry(name, num
 
 
 def test_its_time_budget_ends_an_attempt_and_the_next_goes_on(searched, search_run, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(durable._Asked, "limits", Limits.of(minutes=1e-9))
+    monkeypatch.setattr(limits._Asked, "limits", Limits.of(minutes=1e-9))
     for _ in range(2):
         with pytest.raises(SystemExit) as left:
             search(search_run(), tmp_path / "search")
         assert left.value.code == RETRY
         assert "search: its time budget" in capsys.readouterr().err
-    monkeypatch.setattr(durable._Asked, "limits", Limits.of(minutes=60))
+    monkeypatch.setattr(limits._Asked, "limits", Limits.of(minutes=60))
     search(search_run(), tmp_path / "search")
     assert "goes on at epoch 1, step 3" in capsys.readouterr().err
     for file in FILES["search"]:
@@ -381,7 +383,11 @@ def test_nothing_runs_what_a_file_or_a_name_says():
 
 
 def test_what_rules_hand_to_a_shell_is_quoted():
+    found = 0
     for file in (ROOT / "workflow/rules").glob("*.smk"):
         for block in re.findall(r'shell:\s*((?:"[^"]*"\s*)+)', file.read_text()):
             fields = set(re.findall(r"\{([^}]*)\}", block))
+            found += 1
             assert {f for f in fields if not f.endswith(":q")} <= NUMBERS_AND_OPTIONS, (file.name, block)
+    rules = sum(file.read_text().count("shell:") for file in (ROOT / "workflow/rules").glob("*.smk"))
+    assert found == rules > 10

@@ -16,7 +16,7 @@ DISTRIBUTIONS = importlib.metadata.packages_distributions()
 THROUGH_PANDAS = {"to_markdown": "tabulate", "to_latex": "jinja2"}
 """Method -> package that pandas imports when it is called."""
 
-IN_TRAINING = {("midas.provenance", "torch"), ("midas.step", "midas.durable")}
+IN_TRAINING = {("midas.provenance", "torch")}
 """Imports within functions that are called only in steps that train, which import them anyway (tested)."""
 
 

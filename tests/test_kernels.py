@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from midas.supernet import kernels, sums
 
-pytestmark = pytest.mark.skipif(kernels.library() is None, reason="kernels.cpp can't be compiled here")
+pytestmark = pytest.mark.skipif(kernels.compiled() is None, reason="kernels.cpp can't be compiled here")
 
 BOUNDS = {torch.float64: 1e-12, torch.float32: 1e-4, torch.bfloat16: 2e-2}
 
@@ -139,7 +139,7 @@ def test_without_a_compiler_one_line_says_so_and_torch_does_the_work(compiler, t
 
 def test_a_folder_that_cannot_be_written_to_is_no_obstacle(tmp_path):
     (tmp_path / "file").write_text("")
-    code = "from midas.supernet import kernels; print(kernels.library() is not None)"
+    code = "from midas.supernet import kernels; print(kernels.compiled() is not None)"
     environment = {
         "PATH": "/usr/bin:/bin",
         "XDG_CACHE_HOME": str(tmp_path / "file"),

@@ -13,6 +13,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from midas import search as module
+from midas.bilevel import Averages, FirstOrder, _entropy
 from midas.checkpoint import Checkpoint, read
 from midas.data import Loader, Statistics, load, search_halves
 from midas.datasets import KNOWN, class_names, resolve
@@ -20,7 +21,7 @@ from midas.decode import decode, decode_dump
 from midas.genotype import parse
 from midas.plan import DecodeRun, RetrainRun
 from midas.retrain import retrain
-from midas.search import Averages, FirstOrder, search
+from midas.search import search
 from midas.settings import UserDataset
 from midas.spaces import get_space
 from midas.supernet import Supernet
@@ -386,7 +387,7 @@ def test_entropy_is_that_of_an_edge():
     p[..., 0, :] = 0.2
     p[..., 1, 2] = 1.0
     p[..., 2, :2] = 0.1  # of a node's distribution: uniform over two
-    assert module._entropy(p).item() == pytest.approx((math.log(5) + 0 + math.log(2)) / 3)
+    assert _entropy(p).item() == pytest.approx((math.log(5) + 0 + math.log(2)) / 3)
 
 
 def test_history_has_a_row_for_each_epoch(searched, search_run):

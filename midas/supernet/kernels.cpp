@@ -94,12 +94,16 @@ struct Shape {
     i64 pixels() const { return height * width; }
 };
 
-// f(channels of a block as a constant): all of `channels` are whole blocks.
+// f(channels of a block as a constant, image) for all images; all of `channels` are whole blocks.
 template <typename F>
-inline void with_blocks(i64 channels, F f) {
-    if (channels % 16 == 0) return f(std::integral_constant<int, 16>{});
-    if (channels % 4 == 0) return f(std::integral_constant<int, 4>{});
-    f(std::integral_constant<int, 1>{});
+inline void images(int threads, i64 count, i64 channels, F f) {
+    const auto all = [&](auto block) {
+#pragma omp parallel for num_threads(threads) schedule(static)
+        for (i64 b = 0; b < count; b++) f(block, b);
+    };
+    if (channels % 16 == 0) return all(std::integral_constant<int, 16>{});
+    if (channels % 4 == 0) return all(std::integral_constant<int, 4>{});
+    all(std::integral_constant<int, 1>{});
 }
 
 // Rows of a stretch, whose sums and one map fit into the nearest cache.
@@ -143,38 +147,36 @@ void enter(int threads, Shape s, Map<const T> map, Sum<T>* mean, Sum<T>* scale, 
     using S = Sum<T>;
     const i64 C = s.channels, R = s.patches(), tall = s.height / s.down, broad = s.width / s.across;
     std::vector<S> means(s.images * C), spreads(s.images * C);
-    with_blocks(C, [&](auto block) {
+    images(threads, s.images, C, [&](auto block, i64 b) {
         constexpr int N = decltype(block)::value;
         using V = Lane<T, N>;
-#pragma omp parallel for num_threads(threads) schedule(static)
-        for (i64 b = 0; b < s.images; b++)
-            for (i64 first = 0; first < C; first += N) {
-                V total = {};
-                for (i64 r = 0; r < R; r++) {
-                    V patch = {};
-                    for (i64 y = 0; y < tall; y++) {
-                        const T* x = map.at(b, (r / s.across * tall + y) * s.width + r % s.across * broad) + first;
-                        V row = {};
-                        for (i64 i = 0; i < broad; i++, x += map.pixel) row += load<N>(x);
-                        patch += row;
-                    }
-                    total += patch;
-                    if (pooled) store<N>(pooled + (b * R + r) * C + first, patch / S(tall * broad));
-                }
-                total /= S(s.pixels());
-                V spread = {};
-                for (i64 y = 0; mean && y < s.height; y++) {  // the image is still in the cache
-                    const T* x = map.at(b, y * s.width) + first;
+        for (i64 first = 0; first < C; first += N) {
+            V total = {};
+            for (i64 r = 0; r < R; r++) {
+                V patch = {};
+                for (i64 y = 0; y < tall; y++) {
+                    const T* x = map.at(b, (r / s.across * tall + y) * s.width + r % s.across * broad) + first;
                     V row = {};
-                    for (i64 i = 0; i < s.width; i++, x += map.pixel) {
-                        const V d = load<N>(x) - total;
-                        row += d * d;
-                    }
-                    spread += row;
+                    for (i64 i = 0; i < broad; i++, x += map.pixel) row += load<N>(x);
+                    patch += row;
                 }
-                store<N>(&means[b * C + first], total);
-                store<N>(&spreads[b * C + first], spread);
+                total += patch;
+                if (pooled) store<N>(pooled + (b * R + r) * C + first, patch / S(tall * broad));
             }
+            total /= S(s.pixels());
+            V spread = {};
+            for (i64 y = 0; mean && y < s.height; y++) {  // the image is still in the cache
+                const T* x = map.at(b, y * s.width) + first;
+                V row = {};
+                for (i64 i = 0; i < s.width; i++, x += map.pixel) {
+                    const V d = load<N>(x) - total;
+                    row += d * d;
+                }
+                spread += row;
+            }
+            store<N>(&means[b * C + first], total);
+            store<N>(&spreads[b * C + first], spread);
+        }
     });
     if (!mean) return;
     std::vector<double> average(C), variance(C);
@@ -187,7 +189,7 @@ void enter(int threads, Shape s, Map<const T> map, Sum<T>* mean, Sum<T>* scale, 
         }
     for (i64 c = 0; c < C; c++) {
         mean[c] = S(average[c]);
-        scale[c] = S(1 / std::sqrt(variance[c] + 1e-5));
+        scale[c] = S(1 / std::sqrt(variance[c] + EPSILON));
         shift[c] = -mean[c] * scale[c];
     }
     if (pooled)
@@ -224,46 +226,43 @@ void leave(int threads, Shape s, i64 part, Map<const T> map, const Sum<T>* mean,
             constant[c] = S(-by_shift[c] * a / pixels - double(slope[c]) * mean[c]);
         }
     }
-    with_blocks(part, [&](auto block) {
+    images(threads, s.images, part, [&](auto block, i64 b) {
         constexpr int N = decltype(block)::value;
         using V = Lane<T, N>;
         const i64 M = C / N;
-#pragma omp parallel for num_threads(threads) schedule(static)
-        for (i64 b = 0; b < s.images; b++) {
-            std::vector<V> constants(R * M), buffer(rows<T>(s) * s.width * M);
-            V* sum = buffer.data();
-            for (i64 i = 0; i < R * C; i++) {
-                const i64 r = i / C, c = i % C;
-                const S share = (scale ? scale[c] : S(1)) / S(tall * broad);
-                constants[i / N][i % N] = constant[c] + (for_pooled ? of_patch(b, r, c) * share : S(0));
-            }
-            stretches<T>(s, [&](i64 from, i64 pixels) {
-                const auto once = [](i64) { return S(1); };
-                const T* x = map.at(b, from);
-                std::fill(sum, sum + pixels * M, V{});
-                for (const auto& g : active) accumulate<N>(sum, M, g.at(b, from), g.pixel, pixels, M, once);
-                if (!active.empty())
-                    tiles(pixels, M, [&](i64 j, i64 i, i64 end) {
-                        for (; i < end; i++) sum[i * M + j] = load<N>(x + i * map.pixel + j * N) > 0 ? sum[i * M + j] : V{};
-                    });
-                if (mean || for_pooled)
-                    for (i64 run = 0; run < pixels; run += broad) {
-                        const i64 y = (from + run) / s.width, left = (from + run) % s.width;
-                        const V* k = &constants[(y / tall * s.across + left / broad) * M];
-                        for (i64 j = 0; j < M; j++)
-                            for (i64 i = run; i < run + broad; i++) sum[i * M + j] += k[j];
-                    }
-                if (mean) accumulate<N>(sum, M, x, map.pixel, pixels, M, [&](i64 j) { return load<N>(&slope[j * N]); });
-                for (const Term<T>& term : terms) {
-                    const S p = term.p[b * term.step];
-                    const auto factor = [&](i64 j) { return scale ? p * load<N>(scale + term.first + j * N) : V{} + p; };
-                    const auto& g = term.gradient;
-                    accumulate<N>(sum + term.first / N, M, g.at(b, from), g.pixel, pixels, part / N, factor);
-                }
-                for (const auto& g : given) accumulate<N>(sum, M, g.at(b, from), g.pixel, pixels, M, once);
-                write<N>(sum, out.at(b, from), out.pixel, pixels, M);
-            });
+        std::vector<V> constants(R * M), buffer(rows<T>(s) * s.width * M);
+        V* sum = buffer.data();
+        for (i64 i = 0; i < R * C; i++) {
+            const i64 r = i / C, c = i % C;
+            const S share = (scale ? scale[c] : S(1)) / S(tall * broad);
+            constants[i / N][i % N] = constant[c] + (for_pooled ? of_patch(b, r, c) * share : S(0));
         }
+        stretches<T>(s, [&](i64 from, i64 pixels) {
+            const auto once = [](i64) { return S(1); };
+            const T* x = map.at(b, from);
+            std::fill(sum, sum + pixels * M, V{});
+            for (const auto& g : active) accumulate<N>(sum, M, g.at(b, from), g.pixel, pixels, M, once);
+            if (!active.empty())
+                tiles(pixels, M, [&](i64 j, i64 i, i64 end) {
+                    for (; i < end; i++) sum[i * M + j] = load<N>(x + i * map.pixel + j * N) > 0 ? sum[i * M + j] : V{};
+                });
+            if (mean || for_pooled)
+                for (i64 run = 0; run < pixels; run += broad) {
+                    const i64 y = (from + run) / s.width, left = (from + run) % s.width;
+                    const V* k = &constants[(y / tall * s.across + left / broad) * M];
+                    for (i64 j = 0; j < M; j++)
+                        for (i64 i = run; i < run + broad; i++) sum[i * M + j] += k[j];
+                }
+            if (mean) accumulate<N>(sum, M, x, map.pixel, pixels, M, [&](i64 j) { return load<N>(&slope[j * N]); });
+            for (const Term<T>& term : terms) {
+                const S p = term.p[b * term.step];
+                const auto factor = [&](i64 j) { return scale ? p * load<N>(scale + term.first + j * N) : V{} + p; };
+                const auto& g = term.gradient;
+                accumulate<N>(sum + term.first / N, M, g.at(b, from), g.pixel, pixels, part / N, factor);
+            }
+            for (const auto& g : given) accumulate<N>(sum, M, g.at(b, from), g.pixel, pixels, M, once);
+            write<N>(sum, out.at(b, from), out.pixel, pixels, M);
+        });
     });
 }
 
@@ -272,25 +271,22 @@ template <typename T>
 void mix(int threads, Shape s, const std::vector<Map<const T>>& maps, const Sum<T>* scales, const Sum<T>* shifts, const Sum<T>* p,
          i64 step, Map<T> out) {
     const i64 C = s.channels, K = i64(maps.size());
-    with_blocks(C, [&](auto block) {
+    images(threads, s.images, C, [&](auto block, i64 b) {
         constexpr int N = decltype(block)::value;
         using V = Lane<T, N>;
         const i64 M = C / N;
-#pragma omp parallel for num_threads(threads) schedule(static)
-        for (i64 b = 0; b < s.images; b++) {
-            std::vector<V> buffer(rows<T>(s) * s.width * M), shift(M);
-            V* sum = buffer.data();
-            for (i64 k = 0; k < K; k++)
-                for (i64 j = 0; j < M; j++) shift[j] += p[b * step + k] * load<N>(shifts + k * C + j * N);
-            stretches<T>(s, [&](i64 from, i64 pixels) {
-                for (i64 i = 0; i < pixels; i++) std::copy(shift.begin(), shift.end(), sum + i * M);
-                for (i64 k = 0; k < K; k++) {
-                    const auto factor = [&](i64 j) { return p[b * step + k] * load<N>(scales + k * C + j * N); };
-                    accumulate<N>(sum, M, maps[k].at(b, from), maps[k].pixel, pixels, M, factor);
-                }
-                write<N>(sum, out.at(b, from), out.pixel, pixels, M);
-            });
-        }
+        std::vector<V> buffer(rows<T>(s) * s.width * M), shift(M);
+        V* sum = buffer.data();
+        for (i64 k = 0; k < K; k++)
+            for (i64 j = 0; j < M; j++) shift[j] += p[b * step + k] * load<N>(shifts + k * C + j * N);
+        stretches<T>(s, [&](i64 from, i64 pixels) {
+            for (i64 i = 0; i < pixels; i++) std::copy(shift.begin(), shift.end(), sum + i * M);
+            for (i64 k = 0; k < K; k++) {
+                const auto factor = [&](i64 j) { return p[b * step + k] * load<N>(scales + k * C + j * N); };
+                accumulate<N>(sum, M, maps[k].at(b, from), maps[k].pixel, pixels, M, factor);
+            }
+            write<N>(sum, out.at(b, from), out.pixel, pixels, M);
+        });
     });
 }
 
@@ -300,33 +296,30 @@ void mix_backward(int threads, Shape s, const std::vector<Map<const T>>& maps, c
     using S = Sum<T>;
     const i64 C = s.channels, K = i64(maps.size());
     std::vector<S> products((K + 1) * s.images * C);  // sums over pixels of gradient times map, the last of the gradient alone
-    with_blocks(C, [&](auto block) {
+    images(threads, s.images, C, [&](auto block, i64 b) {
         constexpr int N = decltype(block)::value;
         using V = Lane<T, N>;
         const i64 M = C / N;
-#pragma omp parallel for num_threads(threads) schedule(static)
-        for (i64 b = 0; b < s.images; b++) {
-            std::vector<V> buffer(rows<T>(s) * s.width * M), dots((K + 1) * M);
-            V* g = buffer.data();
-            stretches<T>(s, [&](i64 from, i64 pixels) {
-                const T* x = gradient.at(b, from);
+        std::vector<V> buffer(rows<T>(s) * s.width * M), dots((K + 1) * M);
+        V* g = buffer.data();
+        stretches<T>(s, [&](i64 from, i64 pixels) {
+            const T* x = gradient.at(b, from);
+            tiles(pixels, M, [&](i64 j, i64 i, i64 end) {
+                V sum = {};
+                for (; i < end; i++) sum += g[i * M + j] = load<N>(x + i * gradient.pixel + j * N);
+                dots[K * M + j] += sum;
+            });
+            for (i64 k = 0; k < K; k++) {
+                x = maps[k].at(b, from);
                 tiles(pixels, M, [&](i64 j, i64 i, i64 end) {
                     V sum = {};
-                    for (; i < end; i++) sum += g[i * M + j] = load<N>(x + i * gradient.pixel + j * N);
-                    dots[K * M + j] += sum;
+                    for (; i < end; i++) sum += g[i * M + j] * load<N>(x + i * maps[k].pixel + j * N);
+                    dots[k * M + j] += sum;
                 });
-                for (i64 k = 0; k < K; k++) {
-                    x = maps[k].at(b, from);
-                    tiles(pixels, M, [&](i64 j, i64 i, i64 end) {
-                        V sum = {};
-                        for (; i < end; i++) sum += g[i * M + j] * load<N>(x + i * maps[k].pixel + j * N);
-                        dots[k * M + j] += sum;
-                    });
-                }
-            });
-            for (i64 k = 0; k <= K; k++)
-                for (i64 j = 0; j < M; j++) store<N>(&products[(k * s.images + b) * C + j * N], dots[k * M + j]);
-        }
+            }
+        });
+        for (i64 k = 0; k <= K; k++)
+            for (i64 j = 0; j < M; j++) store<N>(&products[(k * s.images + b) * C + j * N], dots[k * M + j]);
     });
     for (i64 k = 0; k < K; k++)
         for (i64 b = 0; b < s.images; b++) {
@@ -342,72 +335,70 @@ void mix_backward(int threads, Shape s, const std::vector<Map<const T>>& maps, c
         }
 }
 
-// One over the pixels inside the map that each mean along a row or a column of `length` pixels is taken over.
+// Windows of 3x3 pixels, each `stride`: one over how many of their rows and columns lie inside a map.
 template <typename S>
-std::vector<S> shares(i64 length, i64 stride) {
-    std::vector<S> found((length - 1) / stride + 1);
-    for (i64 i = 0; i < i64(found.size()); i++)
-        found[i] = S(1) / S(std::min(i * stride + 2, length) - std::max(i * stride - 1, i64(0)));
-    return found;
-}
+struct Windows {
+    std::vector<S> down, across;
+
+    Windows(const Shape& s, i64 stride) : down(shares(s.height, stride)), across(shares(s.width, stride)) {}
+    i64 height() const { return i64(down.size()); }
+    i64 width() const { return i64(across.size()); }
+
+    static std::vector<S> shares(i64 length, i64 stride) {
+        std::vector<S> found((length - 1) / stride + 1);
+        for (i64 i = 0; i < i64(found.size()); i++)
+            found[i] = S(1) / S(std::min(i * stride + 2, length) - std::max(i * stride - 1, i64(0)));
+        return found;
+    }
+};
 
 // Mean over 3x3 pixels inside the map, each `stride`; s is the map's shape. First down the columns, then along the row.
 template <typename T>
 void average(int threads, Shape s, i64 stride, Map<const T> map, Map<T> out) {
-    using S = Sum<T>;
-    const std::vector<S> down = shares<S>(s.height, stride), across = shares<S>(s.width, stride);
-    const i64 height = i64(down.size()), width = i64(across.size());
-    with_blocks(s.channels, [&](auto block) {
+    const Windows<Sum<T>> w(s, stride);
+    images(threads, s.images, s.channels, [&](auto block, i64 b) {
         constexpr int N = decltype(block)::value;
         using V = Lane<T, N>;
         const i64 M = s.channels / N;
-#pragma omp parallel for num_threads(threads) schedule(static)
-        for (i64 b = 0; b < s.images; b++) {
-            std::vector<V> column((s.width + 2) * M);  // with a border of zeros
-            for (i64 y = 0; y < height; y++) {
-                std::fill(column.begin() + M, column.end() - M, V{});
-                for (i64 v = std::max(y * stride - 1, i64(0)); v < std::min(y * stride + 2, s.height); v++) {
-                    const T* x = map.at(b, v * s.width);
-                    V* sum = column.data() + M;
-                    for (i64 i = 0; i < s.width; i++, x += map.pixel)
-                        for (i64 j = 0; j < M; j++) *sum++ += load<N>(x + j * N);
-                }
-                T* to = out.at(b, y * width);
-                for (i64 i = 0; i < width; i++, to += out.pixel)
-                    for (i64 j = 0; j < M; j++) {
-                        const V* c = &column[i * stride * M + j];
-                        store<N>(to + j * N, (c[0] + c[M] + c[2 * M]) * (down[y] * across[i]));
-                    }
+        std::vector<V> column((s.width + 2) * M);  // with a border of zeros
+        for (i64 y = 0; y < w.height(); y++) {
+            std::fill(column.begin() + M, column.end() - M, V{});
+            for (i64 v = std::max(y * stride - 1, i64(0)); v < std::min(y * stride + 2, s.height); v++) {
+                const T* x = map.at(b, v * s.width);
+                V* sum = column.data() + M;
+                for (i64 i = 0; i < s.width; i++, x += map.pixel)
+                    for (i64 j = 0; j < M; j++) *sum++ += load<N>(x + j * N);
             }
+            T* to = out.at(b, y * w.width());
+            for (i64 i = 0; i < w.width(); i++, to += out.pixel)
+                for (i64 j = 0; j < M; j++) {
+                    const V* c = &column[i * stride * M + j];
+                    store<N>(to + j * N, (c[0] + c[M] + c[2 * M]) * (w.down[y] * w.across[i]));
+                }
         }
     });
 }
 
 template <typename T>
 void average_backward(int threads, Shape s, i64 stride, Map<const T> gradient, Map<T> out) {
-    using S = Sum<T>;
-    const std::vector<S> down = shares<S>(s.height, stride), across = shares<S>(s.width, stride);
-    const i64 height = i64(down.size()), width = i64(across.size());
-    with_blocks(s.channels, [&](auto block) {
+    const Windows<Sum<T>> w(s, stride);
+    images(threads, s.images, s.channels, [&](auto block, i64 b) {
         constexpr int N = decltype(block)::value;
         using V = Lane<T, N>;
         const i64 M = s.channels / N;
-#pragma omp parallel for num_threads(threads) schedule(static)
-        for (i64 b = 0; b < s.images; b++) {
-            std::vector<V> column((s.width + 2) * M);  // zero where no mean is centred, and on the border
-            for (i64 y = 0; y < s.height; y++) {
-                std::fill(column.begin(), column.end(), V{});
-                for (i64 v = (std::max(y, i64(1)) + stride - 2) / stride; v * stride <= y + 1 && v < height; v++) {
-                    const T* x = gradient.at(b, v * width);
-                    for (i64 i = 0; i < width; i++, x += gradient.pixel)
-                        for (i64 j = 0; j < M; j++)
-                            column[(i * stride + 1) * M + j] += load<N>(x + j * N) * (down[v] * across[i]);
-                }
-                T* to = out.at(b, y * s.width);
-                const V* c = column.data();
-                for (i64 i = 0; i < s.width; i++, to += out.pixel)
-                    for (i64 j = 0; j < M; j++, c++) store<N>(to + j * N, c[0] + c[M] + c[2 * M]);
+        std::vector<V> column((s.width + 2) * M);  // zero where no mean is centred, and on the border
+        for (i64 y = 0; y < s.height; y++) {
+            std::fill(column.begin(), column.end(), V{});
+            for (i64 v = (std::max(y, i64(1)) + stride - 2) / stride; v * stride <= y + 1 && v < w.height(); v++) {
+                const T* x = gradient.at(b, v * w.width());
+                for (i64 i = 0; i < w.width(); i++, x += gradient.pixel)
+                    for (i64 j = 0; j < M; j++)
+                        column[(i * stride + 1) * M + j] += load<N>(x + j * N) * (w.down[v] * w.across[i]);
             }
+            T* to = out.at(b, y * s.width);
+            const V* c = column.data();
+            for (i64 i = 0; i < s.width; i++, to += out.pixel)
+                for (i64 j = 0; j < M; j++, c++) store<N>(to + j * N, c[0] + c[M] + c[2 * M]);
         }
     });
 }
@@ -434,16 +425,18 @@ struct Numbers {
     }
 };
 
+enum Function { ENTER, LEAVE, MIX, MIX_BACKWARD, AVERAGE, AVERAGE_BACKWARD };  // in the order of FUNCTIONS in kernels.py
+
 // Arguments are evaluated in any order, hence a variable for each that is taken.
 template <typename T>
 void call(int function, int threads, Numbers n) {
     using S = Sum<T>;
     const Shape s = n.shape();
-    if (function == 0) {
+    if (function == ENTER) {
         const auto map = n.map<const T>();
         S *mean = n.address<S>(), *scale = n.address<S>(), *shift = n.address<S>(), *pooled = n.address<S>();
         enter<T>(threads, s, map, mean, scale, shift, pooled);
-    } else if (function == 1) {
+    } else if (function == LEAVE) {
         const i64 part = *n.take(1);
         const auto map = n.map<const T>();
         const S *mean = n.address<const S>(), *scale = n.address<const S>(), *pooled = n.address<const S>();
@@ -453,18 +446,18 @@ void call(int function, int threads, Numbers n) {
         const auto given = n.list<Map<const T>>(3), active = n.list<Map<const T>>(3);
         const auto out = n.map<T>();
         leave<T>(threads, s, part, map, mean, scale, pooled, for_scale, for_shift, for_pooled, steps, terms, given, active, out);
-    } else if (function <= 3) {
+    } else if (function == MIX || function == MIX_BACKWARD) {
         const auto maps = n.list<Map<const T>>(3);
         const S *scales = n.address<const S>(), *shifts = n.address<const S>(), *p = n.address<const S>();
         const i64 step = *n.take(1);
         const auto last = n.map<T>();
-        if (function == 2) return mix<T>(threads, s, maps, scales, shifts, p, step, last);
+        if (function == MIX) return mix<T>(threads, s, maps, scales, shifts, p, step, last);
         S *for_p = n.address<S>(), *for_scales = n.address<S>(), *for_shifts = n.address<S>();
         mix_backward<T>(threads, s, maps, scales, shifts, p, step, Map<const T>(last), for_p, for_scales, for_shifts);
     } else {
         const i64 stride = *n.take(1);
         const auto map = n.map<const T>();
-        (function == 4 ? average<T> : average_backward<T>)(threads, s, stride, map, n.map<T>());
+        (function == AVERAGE ? average<T> : average_backward<T>)(threads, s, stride, map, n.map<T>());
     }
 }
 

@@ -21,23 +21,23 @@ import torch
 from torch import Tensor
 
 from midas.supernet.patches import Grid
-from midas.supernet.sums import Gradients, Observed, Term
+from midas.supernet.sums import EPSILON, Gradients, Observed, Term
 
 SOURCE = Path(__file__).with_suffix(".cpp")
-FLAGS = ("-std=c++17", "-O3", "-march=native", "-fopenmp", "-fPIC", "-shared")
+FLAGS = ("-std=c++17", "-O3", "-march=native", "-fopenmp", "-fPIC", "-shared", f"-DEPSILON={EPSILON}")
 TYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2}
 
 
 def usable(x: Tensor) -> bool:
     """Whether these functions can take a map of this device, type and layout."""
-    return x.device.type == "cpu" and x.dtype in TYPES and x.stride(1) == 1 and library() is not None
+    return x.device.type == "cpu" and x.dtype in TYPES and x.stride(1) == 1 and compiled() is not None
 
 
 @cache
-def library() -> ctypes.CDLL | None:
+def compiled() -> ctypes.CDLL | None:
     """The compiled kernels; None where they can't be compiled, which is said once."""
     try:
-        found = ctypes.CDLL(str(_compiled()))
+        found = ctypes.CDLL(str(_compile()))
     except (OSError, subprocess.CalledProcessError) as error:
         reason = getattr(error, "stderr", None) or error
         line = str(reason).strip().splitlines()[0] if str(reason).strip() else type(error).__name__
@@ -48,7 +48,7 @@ def library() -> ctypes.CDLL | None:
     return found
 
 
-def _compiled() -> Path:
+def _compile() -> Path:
     """The library of this source, compiler and processor, compiled unless it is there already."""
     compiler = shutil.which(os.environ.get("CXX", "c++"))
     if compiler is None:
@@ -151,7 +151,7 @@ def _call(name: str, like: Tensor, grid: Grid | None, numbers: list[int]) -> Non
     """Call a kernel with the shape of `like` and what else it needs, in the order in which kernels.cpp takes it."""
     numbers = [*like.shape, *(grid or (1, 1)), *numbers]
     packed = (ctypes.c_int64 * len(numbers))(*numbers)
-    library().call(FUNCTIONS[name], TYPES[like.dtype], torch.get_num_threads(), packed)  # type: ignore[union-attr]
+    compiled().call(FUNCTIONS[name], TYPES[like.dtype], torch.get_num_threads(), packed)  # type: ignore[union-attr]
 
 
 def _wide(x: Tensor) -> torch.dtype:

@@ -1,0 +1,74 @@
+"""How long a step may take, and who asks it to leave before its end. Without torch: all steps' command line reads it."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from typing import NamedTuple
+
+RETRY = 75
+"""Exit code of a step that left before its end and goes on when started again (EX_TEMPFAIL of sysexits.h)."""
+SAVE_EVERY = 600.0
+"""Seconds between checkpoints within an epoch."""
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+
+
+class Limits(NamedTuple):
+    """What a step was told about its time.
+
+    Attributes:
+        end: when it is killed, by `time.monotonic`; None for never.
+        margin: seconds before that at which it leaves by itself.
+        save_every: see `SAVE_EVERY`.
+    """
+
+    end: float | None = None
+    margin: float = 0.0
+    save_every: float = SAVE_EVERY
+
+    @classmethod
+    def of(cls, minutes: float | None, save_every: float = SAVE_EVERY) -> Limits:
+        """Limits of a process that starts now and has so many minutes; the signal of a scheduler may come a minute early."""
+        if minutes is None:
+            return cls(save_every=save_every)
+        return cls(time.monotonic() + 60 * minutes, min(120.0, 12 * minutes), save_every)
+
+
+class _Asked:
+    """Whether this process was asked to leave, and by what; and its limits."""
+
+    limits = Limits()
+    by: str | None = None
+
+
+def listen(limits: Limits) -> None:
+    """From now on, a signal no longer ends this process: it is remembered until a step has saved."""
+    _Asked.limits = limits
+
+    def remember(number: int, _: object) -> None:
+        _Asked.by = signal.Signals(number).name
+
+    for number in SIGNALS:
+        signal.signal(number, remember)
+
+
+def asked() -> str | None:
+    """What asks this process to leave: the name of a signal, or its time budget; None if nothing does."""
+    end, margin, _ = _Asked.limits
+    if _Asked.by is None and end is not None and time.monotonic() > end - margin:
+        return f"its time budget ({margin:.0f} s are left)"
+    return _Asked.by
+
+
+def save_every() -> float:
+    """Seconds between checkpoints within an epoch."""
+    return _Asked.limits.save_every
+
+
+def leave_if_asked(where: str) -> None:
+    """Leave with `RETRY`, saying why and where, if that was asked for."""
+    if reason := asked():
+        print(f"{where}: {reason} ends this attempt; started again, it goes on from its checkpoint", file=sys.stderr)
+        sys.stderr.flush()
+        sys.exit(RETRY)
