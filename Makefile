@@ -1,11 +1,11 @@
-# make demo | test | slurm-test | conda-test | lint | figures | plan | bench: each sets up .venv. PYTHON chooses the interpreter (3.11 or 3.12).
+# make demo | test | slurm-test | conda-test | lint | figures | publish | plan | bench: each sets up .venv. PYTHON chooses the interpreter (3.11 or 3.12).
 PYTHON ?= python3
 CORES ?= all
 CONFIG ?= config/config.yaml
 SHELL := /bin/bash
 RUN := export PATH="$(CURDIR)/.venv/bin:$$PATH";
 
-.PHONY: demo test slurm-test conda-test lint figures plan bench clean
+.PHONY: demo test slurm-test conda-test lint figures publish plan bench clean
 
 demo: .venv/ready
 	$(RUN) snakemake --cores $(CORES) --configfile $(CONFIG)
@@ -28,10 +28,17 @@ lint: .venv/ready
 	$(RUN) snakemake --lint
 	$(RUN) mypy
 
-# Redraws from what is in results/ and starts no training.
+# Redraws tables, figures, claims and report of the published results, or of a configuration that is named; starts no training.
+SHOWN = $(if $(findstring command,$(origin CONFIG)),$(CONFIG),$(wildcard results/published/*/config.yaml))
 figures: .venv/ready
-	$(RUN) rules=$$(snakemake --configfile $(CONFIG) --list-rules 2>/dev/null | grep -E '^(table|figure|claims|report)') && \
-	    snakemake --cores $(CORES) --configfile $(CONFIG) --allowed-rules $$rules --forcerun $$rules -- tables figures claims report
+	$(RUN) for config in $(SHOWN); do \
+	    rules=$$(snakemake --configfile $$config --list-rules 2>/dev/null | grep -E '^(table|figure|claims|report)') && \
+	    snakemake --cores $(CORES) --configfile $$config --allowed-rules $$rules --forcerun $$rules -- tables figures claims report \
+	    || exit 1; done
+
+# Puts what those are made of into results/published, small enough for the repository; SET="key=value ..." as it was run with.
+publish: .venv/ready
+	$(RUN) python -m midas.publish $(CONFIG) $(SET)
 
 # What a configuration amounts to: jobs, and hours on this machine, extrapolated from steps that it times first.
 plan: .venv/ready

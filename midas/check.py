@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import yaml
 from pydantic import ValidationError
 
 from midas.benchmark import read_header
@@ -21,6 +22,28 @@ from midas.spaces import SPACES, Space
 IMAGENET_SIDE = 224
 TRANSFER_SHRINK = 32
 """The network for large images halves them five times."""
+
+
+def read_config(path: Path, changes: list[str]) -> dict[str, Any]:
+    """A configuration file with some of its top keys replaced by ``key=value``, the value in YAML.
+
+    Raises:
+        ValueError: the file can't be read, isn't YAML, or a change isn't of that form.
+    """
+    try:
+        raw = yaml.safe_load(path.read_text())
+        pairs = [change.partition("=") for change in changes]
+        values = {key: yaml.safe_load(value) for key, _, value in pairs}
+    except OSError as error:
+        raise ValueError(f"{path} can't be read: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(raw, dict):
+        raise ValueError(f"{path}: not a configuration; it must be a mapping of keys to values")
+    for change, (key, sign, _) in zip(changes, pairs, strict=True):
+        if not (key and sign):
+            raise ValueError(f"{change!r} is not allowed; key=value")
+    return raw | values
 
 
 def load(raw: dict[str, Any]) -> Plan:
@@ -75,10 +98,11 @@ def _problems(plan: Plan) -> Iterator[str]:
         yield f"seeds: {config.seeds} is not allowed; each seed once"
     for name in config.datasets.keys() & KNOWN.keys():
         yield f"datasets.{name}: the name is taken by an embedded or published data set; choose another"
-    if config.data_root is not None and not os.path.isdir(config.data_root):
-        yield f"data_root: {config.data_root!r} is not an existing folder"
-    yield from _file_problems("nas_bench_201_table", config.nas_bench_201_table, read_header)
-    yield from _file_problems("cifar10_split", config.cifar10_split, read_split)
+    if not all(_done(plan, cell) for cell in plan.cells()):  # else nothing will read them
+        if config.data_root is not None and not os.path.isdir(config.data_root):
+            yield f"data_root: {config.data_root!r} is not an existing folder"
+        yield from _file_problems("nas_bench_201_table", config.nas_bench_201_table, read_header)
+        yield from _file_problems("cifar10_split", config.cifar10_split, read_split)
     yield from _file_problems("claims", config.claims, read_claims)
     names = [(e.space, e.dataset) for e in config.experiments]
     for index, experiment in enumerate(config.experiments):
@@ -288,9 +312,8 @@ def _file_problems(key: str, path: str | None, read: Callable[[Path], object]) -
 
 
 def _done(plan: Plan, cell: Cell) -> bool:
-    """Whether everything that needs a cell's data exists."""
-    method = plan.config.methods.get(cell.method)
-    steps = [] if method and method.weights == "random" else ["search"]
-    if cell.method in cell.experiment.methods and plan.evaluation(cell.experiment.space) == "retrain":
-        steps.append("retrain")
+    """Whether everything that needs a cell's data, or the benchmark's table, exists."""
+    steps = [] if plan.is_random(cell.method) else ["search"]
+    if cell.method in plan.evaluated(cell.experiment):
+        steps.append(plan.evaluation(cell.experiment.space))
     return all((plan.cell_folder(cell) / step / "metrics.json").exists() for step in steps)

@@ -42,6 +42,10 @@ class Analysis(Strict):
     compare: list[Name] = Field(
         min_length=1, description="attention methods of that experiment that figure 2 puts side by side"
     )
+    example: bool = Field(
+        True,
+        description="whether figure 1 is drawn, which shows one of the images; false where that may not be passed on",
+    )
     groups: dict[str, list[str]] = Field(
         {},
         description="groups of classes that mean similar things, by name; whether classes of one group are more similar than "

@@ -66,7 +66,7 @@ def decode_dump(dump: Path, space: Space, method: Method) -> Genotype:
     try:
         with zipfile.ZipFile(dump), np.load(dump, allow_pickle=False) as file:
             p, kinds, operations = file["p"], file["kinds"].tolist(), tuple(file["operations"].tolist())
-            pi = file.get("pi")
+            pi, moments, pairs = file.get("pi"), file.get("moments"), file.get("mean_pi")
     except (OSError, EOFError, KeyError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"{dump}: not a dump of a search: {error}") from error
     if operations != space.operations:
@@ -75,8 +75,10 @@ def decode_dump(dump: Path, space: Space, method: Method) -> Genotype:
     expected = (len(kinds), edges, len(operations))
     if set(kinds) != set(space.cells) or p.shape[1:] != expected or len(p) == 0 or not np.isfinite(p).all():
         raise ValueError(f"{dump}: weights {p.shape} of cells {kinds} are not those of {space.name}")
-    mean = None if pi is None else pi.mean(0, dtype=np.float64)
-    return decode_weights(p.mean(0, dtype=np.float64), mean, kinds, space, method.decode_none)
+    mean = p.mean(0, dtype=np.float64) if moments is None else moments[0]  # of all images, where p was reduced
+    if pairs is None and pi is not None:
+        pairs = pi.mean(0, dtype=np.float64)
+    return decode_weights(mean, pairs, kinds, space, method.decode_none)
 
 
 def random_genotype(space: Space, seed: int, decode_none: bool | None = None) -> Genotype:

@@ -15,9 +15,8 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 import torch
-import yaml
 
-from midas.check import load
+from midas.check import load, read_config
 from midas.config import Experiment
 from midas.cost import MEMORY_STEPS, comparisons
 from midas.datasets import Dataset, folder_files, folder_parts, read_npz, read_split
@@ -255,28 +254,6 @@ def estimate(plan: Plan, measures: bool) -> None:
     speeds = measured((load.setting for job in left for load in loads(plan, job)), device)
     print(f"\nHours of the {len(left)} jobs that are left:\n\n{_text(hours_table(plan, left, speeds))}\n")
     print(ASSUMPTIONS.format(device=name, threads=config.threads, s="s" if config.threads > 1 else ""))
-
-
-def read_config(path: Path, changes: list[str]) -> dict[str, Any]:
-    """A configuration file with some of its top keys replaced by ``key=value``, the value in YAML.
-
-    Raises:
-        ValueError: the file can't be read, isn't YAML, or a change isn't of that form.
-    """
-    try:
-        raw = yaml.safe_load(path.read_text())
-        pairs = [change.partition("=") for change in changes]
-        values = {key: yaml.safe_load(value) for key, _, value in pairs}
-    except OSError as error:
-        raise ValueError(f"{path} can't be read: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(raw, dict):
-        raise ValueError(f"{path}: not a configuration; it must be a mapping of keys to values")
-    for change, (key, sign, _) in zip(changes, pairs, strict=True):
-        if not (key and sign):
-            raise ValueError(f"{change!r} is not allowed; key=value")
-    return raw | values
 
 
 def main() -> None:

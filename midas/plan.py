@@ -153,6 +153,15 @@ class Plan:
                     for seed in experiment.transfer.seeds or self.config.seeds:
                         yield Cell(experiment, method, seed)
 
+    def attending(self) -> list[str]:
+        """Attention methods of the analysed experiment: those that figures 1 to 5 compare, then those of its ablation."""
+        chosen = self.config.analysis
+        if chosen is None:
+            return []
+        ablation = self.experiment(chosen.space, chosen.dataset).ablation
+        others = [method for method in ablation if self.config.methods[method].weights == "attention"]
+        return list(dict.fromkeys([chosen.method, *chosen.compare, *others]))
+
     def costs(self) -> list[Experiment]:
         """Experiments whose searches' cost is measured."""
         return [experiment for experiment in self.config.experiments if experiment.cost]
@@ -308,7 +317,9 @@ class Plan:
 
     def figures(self) -> list[int]:
         """Numbers of the figures that this configuration has experiments for."""
-        numbers = [1, 2, 3, 4, 5] if self.config.analysis else []
+        analysis = self.config.analysis
+        numbers = [1] if analysis and analysis.example else []
+        numbers += [2, 3, 4, 5] if analysis else []
         numbers += [number for number in CELL_FIGURES if self.shown_cell(number)]
         return numbers + ([12] if 1 in self.tables() else [])
 

@@ -1,5 +1,7 @@
 """What several test modules need: the real data where they lie, a tiny data set, tiny searches, and one that is finished."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +27,14 @@ def shared_data():
     if not folder.is_dir():
         pytest.skip("needs the real data in ../shared/data")
     return folder
+
+
+@pytest.fixture(scope="session")
+def cifar10(shared_data, tmp_path_factory):
+    """The folder that CIFAR-10 lies in, all of it (8 s and 180 MB)."""
+    root = tmp_path_factory.mktemp("cifar10")
+    subprocess.run([sys.executable, shared_data / "unpack.py", root, "cifar10"], check=True, capture_output=True)
+    return root
 
 
 @pytest.fixture(scope="session")

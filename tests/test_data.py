@@ -4,8 +4,6 @@ import http.server
 import io
 import json
 import pickle
-import subprocess
-import sys
 import tarfile
 import threading
 from typing import ClassVar
@@ -478,14 +476,6 @@ def test_a_data_set_that_changed_since_it_was_described_is_refused(few_digits):
 
 
 # --- real CIFAR-10 (8 s and 180 MB in a temporary folder)
-
-
-@pytest.fixture(scope="session")
-def cifar10(shared_data, tmp_path_factory):
-    """CIFAR-10, all of it, and the folder it lies in."""
-    root = tmp_path_factory.mktemp("cifar10")
-    subprocess.run([sys.executable, shared_data / "unpack.py", root, "cifar10"], check=True, capture_output=True)
-    return root
 
 
 def test_cifar10(cifar10):

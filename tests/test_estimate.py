@@ -12,10 +12,10 @@ import yaml
 
 from midas import estimate as module
 from midas import timing
-from midas.check import load
+from midas.check import load, read_config
 from midas.data import load as load_images
 from midas.datasets import KNOWN
-from midas.estimate import Job, hours, hours_table, images_of, jobs, loads, main, read_config
+from midas.estimate import Job, hours, hours_table, images_of, jobs, loads, main
 from midas.settings import Retrain, Transfer
 from midas.speed import FEW, STEPS, Setting, Speed, measure, speed_of
 

@@ -67,6 +67,14 @@ Rendered = tuple[pd.DataFrame, str, str]
 def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
     plan = full_config(tmp_path_factory.mktemp("tables"))
     write_results(plan, images=60)
+    rows = [
+        {"method": method, "seed": seed, "conv_spread": 0.01 * place + 0.1 * seed, "tested": 40, "rejected": 4 * seed}
+        | {"group_difference": 0.2 - place, "group_p_value": 0.04 if seed else 0.06}
+        for place, method in enumerate(plan.attending())
+        for seed in plan.config.seeds
+    ]
+    (plan.root / "analysis").mkdir()
+    pd.DataFrame(rows).to_csv(plan.root / "analysis/variants.csv", index=False)
     return plan
 
 
@@ -383,7 +391,7 @@ def test_networks_are_named_once_or_space_by_space() -> None:
 
 def test_ablation_shows_each_methods_choices(table: Callable[..., Rendered]) -> None:
     text = table(5)[1]
-    block = text.split("**darts on digits")[1]
+    block = text.split("**darts on digits")[1].split("**The same choices")[0]
     assert cells(block)[0][:8] == ["Method", "Weights", "PS", "Softmax over", "W_K", "Mixing", "W_Q, W_K", "scale"]
     rows = {row[0]: row[1:8] for row in cells(block)[2:]}
     assert list(rows) == list(METHODS)
@@ -433,6 +441,20 @@ def test_ablation_of_one_seed_has_no_pair(plan: Plan, tmp_path: Path) -> None:
     numbers = make_table(with_config(plan, seeds=[0]), 5, tmp_path)[0]
     reasons = own(numbers, quantity="agreement_between_seeds")["missing"]
     assert set(reasons) == {"one seed: no pair to compare"}
+
+
+def test_ablation_sets_its_methods_against_the_claims(plan: Plan, table: Callable[..., Rendered]) -> None:
+    numbers, text, _ = table(5)
+    block = text.split("**The same choices against the claims on searches (darts on digits)**")[1]
+    assert cells(block)[0] == ["Method", "n", "C5: spread", "C6: rejected (%)", "C7: cosine", "significant"]
+    assert [row[0] for row in cells(block)[2:]] == plan.attending() == ["midas", "no_patch", "frozen", "per_op_keys"]
+    seeds = plan.config.seeds
+    rows = own(numbers, space="darts", method="no_patch").set_index("quantity")
+    assert rows.loc["conv_spread", "mean"] == pytest.approx(np.mean([0.01 + 0.1 * seed for seed in seeds]))
+    assert rows.loc["dip_rejected", "mean"] == pytest.approx(np.mean([10 * seed for seed in seeds]))
+    assert rows.loc["group_difference", "mean"] == pytest.approx(-0.8)
+    assert row_of(block, "no_patch")[-1] == f"{sum(seed > 0 for seed in seeds)} of {len(seeds)}"
+    assert "on the validation half: midas. No test column takes part." in block  # all have the same; the first
 
 
 def test_agreement_counts_equal_edges_with_equal_operations() -> None:

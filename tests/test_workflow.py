@@ -11,6 +11,9 @@ import pytest
 import yaml
 from test_documents import undocumented
 
+from midas.check import load
+from midas.publish import publish
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -140,6 +143,28 @@ def test_a_seed_that_failed_is_left_out_of_the_tables_and_named(run):
     again = snakemake(*arguments, "all")  # as it was
     assert again.returncode == 0, again.stderr[-4000:]
     assert "left out" not in (results / "tables/table_1.md").read_text()
+
+
+def test_what_is_published_is_redrawn_from_its_own_configuration_alike(run, tmp_path):
+    arguments, results, figures = run
+    raw = yaml.safe_load((ROOT / "config/test.yaml").read_text()) | dict(place.split("=") for place in arguments[3:-1])
+    folder = publish(load(raw))
+    assert folder == results.parent / "published/test"
+    assert not list(folder.rglob("*.safetensors")) + list(folder.rglob("example.npz"))
+    chosen = ["--configfile", folder / "config.yaml"]
+    rules = snakemake(*chosen, "--list-rules").stdout.split()
+    drawn = [rule for rule in rules if rule.startswith(("table", "figure", "claims", "report"))]
+    done = snakemake(*chosen, "--allowed-rules", *drawn, "--", "tables", "figures", "claims", "report")
+    assert done.returncode == 0, done.stderr[-4000:]
+    for path in sorted((results / "tables").glob("*.csv")):
+        shipped = (folder / "tables" / path.name).read_text()
+        assert shipped == path.read_text().replace(str(results), str(folder)), path.name
+    redrawn = figures.parent / "published/test"
+    for path in sorted(figures.glob("*.png")):
+        if path.name != "figure_03.png":  # its weights are rounded to float16
+            assert (redrawn / path.name).read_bytes() == path.read_bytes(), path.name
+    assert (redrawn / "figure_03.png").exists()
+    assert not list(folder.rglob("model*"))
 
 
 def test_no_finished_seed_is_one_clear_message(run):

@@ -6,16 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from scipy.stats import binomtest
 
 from midas.analysis.dumps import load_metrics, load_table
 from midas.analysis.findings import Finding, Measured, Site, compare, existing, judged, over_seeds, stand_ins
+from midas.analysis.statistics import FIRST_CELLS, conv_spread
 from midas.claims import Claim
 from midas.plan import Plan
-
-FIRST_CELLS = (0, 1)
-"""Cells of the supernet that the paper's figure 2 shows."""
 
 ROWS = {
     "dip": ("tested", "rejected", "rejected_share", "rejected_benjamini_hochberg"),
@@ -58,16 +55,11 @@ def _spread(plan: Plan, site: Site) -> Measured:
     """Largest less least share of the convolutions in the first two cells, as a multiple of the share of equal weights."""
     (path,) = existing([plan.root / "analysis/weights.csv"])
     table = load_table(path, ("method", "seed", "cell", "operation", "share", "uniform"))
-    chosen = (
-        table["cell"].isin(FIRST_CELLS) & table["operation"].str.contains("conv") & (table["method"] == site.method)
-    )
-    by_cell = table[chosen].groupby(["seed", "cell"])
-    spreads: pd.Series = (by_cell["share"].max() - by_cell["share"].min()) / by_cell["uniform"].mean()
-    by_seed = spreads.groupby("seed").mean()
-    missing = set(plan.config.seeds) - set(by_seed.index)
+    by_seed = dict(iter(table[table["method"] == site.method].groupby("seed")))
+    missing = set(plan.config.seeds) - by_seed.keys()
     if missing:
         raise ValueError(f"{path}: seed {min(missing)} of method {site.method} is missing")
-    values = [float(by_seed[seed]) for seed in plan.config.seeds]
+    values = [conv_spread(by_seed[seed]) for seed in plan.config.seeds]
     cells = " and ".join(map(str, FIRST_CELLS))
     return over_seeds(f"spread of the convolutions' weights in cells {cells} (equal weight: 1)", values, site, [path])
 

@@ -58,8 +58,7 @@ def class_effect(dump: Dump, permutations: int = PERMUTATIONS) -> dict[str, Any]
 
 def _centred(dump: Dump) -> np.ndarray:
     """The offered weights that vary over the images, less their means: float32 [images, weights]."""
-    varies = dump.offered & (dump.p.min(axis=0) < dump.p.max(axis=0))
-    x = dump.p[:, varies]
+    x = dump.p[:, dump.varies]
     return np.ascontiguousarray(x - x.mean(axis=0, dtype=np.float64), dtype=np.float32)
 
 

@@ -26,6 +26,8 @@ class Dump:
         edges: source and target node of each edge, [edges, 2].
         offered: whether an edge offers an operation, [cells, edges, operations].
         classes: class names.
+        moments: mean and standard deviation over all images [2, cells, edges, operations], where p holds but some of them
+            (`midas.publish`); else None.
     """
 
     p: np.ndarray
@@ -35,6 +37,25 @@ class Dump:
     edges: np.ndarray
     offered: np.ndarray
     classes: list[str]
+    moments: np.ndarray | None = None
+
+    @property
+    def mean(self) -> np.ndarray:
+        """Mean of each weight over all images, float64 [cells, edges, operations]."""
+        return self.p.mean(axis=0, dtype=np.float64) if self.moments is None else self.moments[0]
+
+    @property
+    def std(self) -> np.ndarray:
+        """Standard deviation of each weight over all images, float64 [cells, edges, operations]."""
+        if self.moments is not None:
+            return self.moments[1]
+        # one cell at a time: a whole dump in double precision is large
+        return np.stack([self.p[:, cell].std(axis=0, dtype=np.float64) for cell in range(len(self.kinds))])
+
+    @property
+    def varies(self) -> np.ndarray:
+        """Whether a weight is offered and differs between images, [cells, edges, operations]."""
+        return self.offered & (self.p.min(axis=0) < self.p.max(axis=0))
 
 
 @dataclass(frozen=True)
@@ -67,17 +88,21 @@ class Example:
 
 
 def load_dump(path: Path) -> Dump:
-    """Read `search/arch.npz`.
+    """Read `search/arch.npz`, whole or reduced.
 
     Raises:
         ValueError: the file is missing or damaged, or its arrays don't fit together.
     """
-    a = _arrays(path, ("p", "labels", "kinds", "operations", "edges", "offered", "classes"))
+    a = _arrays(path, ("p", "labels", "kinds", "operations", "edges", "offered", "classes"), ("moments",))
     expected = (len(a["labels"]), len(a["kinds"]), len(a["edges"]), len(a["operations"]))
+    moments = a.get("moments")
     if a["p"].shape != expected or a["offered"].shape != expected[1:]:
         raise ValueError(f"{path}: p is {list(a['p'].shape)}, but the other arrays ask for {list(expected)}")
+    if moments is not None and moments.shape != (2, *expected[1:]):
+        raise ValueError(f"{path}: moments are {list(moments.shape)}, but p asks for {[2, *expected[1:]]}")
     names = {key: a[key].tolist() for key in ("kinds", "operations", "classes")}
-    return Dump(p=a["p"], labels=a["labels"], edges=a["edges"], offered=a["offered"].astype(bool), **names)
+    offered = a["offered"].astype(bool)
+    return Dump(p=a["p"], labels=a["labels"], edges=a["edges"], offered=offered, moments=moments, **names)
 
 
 def load_example(path: Path) -> Example:
@@ -154,13 +179,13 @@ def load_table(path: Path, columns: Iterable[str]) -> pd.DataFrame:
     return table
 
 
-def _arrays(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
+def _arrays(path: Path, names: tuple[str, ...], optional: tuple[str, ...] = ()) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as file:
             missing = [name for name in names if name not in file]
             if missing:
                 raise ValueError(f"lacks {', '.join(missing)}")
-            return {name: file[name] for name in names}
+            return {name: file[name] for name in (*names, *optional) if name in file}
     except (OSError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError, ValueError) as error:
         raise ValueError(f"{path}: not a readable dump: {_reason(error)}") from error
 

@@ -25,7 +25,7 @@ def dip(plan: Plan) -> Figure:
     chosen = plan.config.analysis
     assert chosen is not None  # the dispatcher offers this figure only then
     path = plan.root / "analysis/dip.csv"
-    table = load_table(path, ("seed", "cell", "edge", "source", "target", "operation", "p_value"))
+    table = load_table(path, ("seed", "cell", "edge", "source", "target", "operation", "images", "p_value"))
     first = table[table["seed"] == plan.config.seeds[0]]
     if first.empty:
         raise ValueError(f"{path}: holds no test for seed {plan.config.seeds[0]}; all its weights are constant")
@@ -34,8 +34,8 @@ def dip(plan: Plan) -> Figure:
     _draw_p_values(left, table, _verdict(plan.root / "analysis/metrics.json"))
     row = median_test(first)
     dump = load_dump(plan.folder(chosen.space, chosen.dataset, chosen.method, plan.config.seeds[0]) / "search/arch.npz")
-    values = dump.p[:, row["cell"], row["edge"], dump.operations.index(row["operation"])]
-    _draw_weight(right, values, row, get_space(chosen.space).family)
+    place = row["cell"], row["edge"], dump.operations.index(row["operation"])
+    _draw_weight(right, dump.p[:, *place], float(dump.mean[place]), row, get_space(chosen.space).family)
     return figure
 
 
@@ -73,12 +73,13 @@ def _draw_p_values(ax: Axes, table: pd.DataFrame, verdict: str) -> None:
     panel_label(ax, "a", f"all weights, rejected below {LEVEL}")
 
 
-def _draw_weight(ax: Axes, values: np.ndarray, row: pd.Series, family: str) -> None:
-    ax.hist(values, bins=40, color=COLOURS[row["operation"]], edgecolor="white", linewidth=0.3)
-    ax.axvline(float(values.mean(dtype=np.float64)), color="black", linewidth=0.9, linestyle="--")
+def _draw_weight(ax: Axes, values: np.ndarray, mean: float, row: pd.Series, family: str) -> None:
+    ax.hist(values.astype(np.float32), bins=40, color=COLOURS[row["operation"]], edgecolor="white", linewidth=0.3)
+    ax.axvline(mean, color="black", linewidth=0.9, linestyle="--")
     edge = f"{node_label(family, row['source'])} → {node_label(family, row['target'])}"
     ax.margins(y=0.25)
-    text = f"mean {values.mean(dtype=np.float64):.4f}\np-value {row['p_value']:.3f}"
+    text = f"mean {mean:.4f}\np-value {row['p_value']:.3f}"
+    text += "" if len(values) == row["images"] else f"\n({len(values):,} images shown)"
     ax.text(0.98, 0.97, text, transform=ax.transAxes, va="top", ha="right", fontsize=7)
     ax.set(xlabel=f"weight of {operation_label(row['operation'])} on edge {edge}, cell {row['cell']}", ylabel="images")
     ax.locator_params(axis="x", nbins=5)

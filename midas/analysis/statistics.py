@@ -5,6 +5,7 @@ Files in FOLDER (cells, edges and nodes are counted from 0, as in the dumps; edg
 - dip.csv: Hartigan's dip test of each weight p[:, cell, edge, operation] over the images: statistic and p-value.
 - similarity.csv: cosine between the mean weights of two classes, raw and after the mean over the classes is taken away.
 - weights.csv: how much weight each operation gets in each cell; see `weights`.
+- variants.csv: what claims C5 to C7 are about, for each attention method of the analysed experiment; see `variant`.
 - metrics.json: summary of the dip tests, the class's effect on the weights, the test of the groups of classes.
 """
 
@@ -28,6 +29,9 @@ from midas.step import main
 LEVEL = 0.05
 """Level at which the dip test rejects unimodality (the paper's figure 3)."""
 
+FIRST_CELLS = (0, 1)
+"""Cells of the supernet that the paper's figure 2 shows."""
+
 FEWEST_IMAGES = 4
 """The dip test says nothing about fewer values."""
 
@@ -46,11 +50,10 @@ def dip_tests(dump: Dump) -> pd.DataFrame:
     """
     if len(dump.p) < FEWEST_IMAGES:
         raise ValueError(f"{len(dump.p)} images are too few for the dip test; at least {FEWEST_IMAGES} are needed")
-    rows = []
+    rows, varies = [], dump.varies
     for cell, kind in enumerate(dump.kinds):
         values = dump.p[:, cell].astype(np.float64)  # one cell at a time: a whole dump in double precision is large
-        varies = dump.offered[cell] & (values.min(0) < values.max(0))
-        for edge, operation in np.argwhere(varies):
+        for edge, operation in np.argwhere(varies[cell]):
             dip, p_value = diptest(values[:, edge, operation])
             source, target = dump.edges[edge].tolist()
             name = dump.operations[operation]
@@ -98,9 +101,7 @@ def weights(dump: Dump) -> pd.DataFrame:
         - edges: number of those edges.
     """
     rows = []
-    for cell, kind in enumerate(dump.kinds):
-        mean = dump.p[:, cell].mean(axis=0, dtype=np.float64)
-        std = dump.p[:, cell].std(axis=0, dtype=np.float64)
+    for cell, (kind, mean, std) in enumerate(zip(dump.kinds, dump.mean, dump.std, strict=True)):
         total = mean.sum(axis=1, keepdims=True)
         share = np.divide(mean, total, out=np.full_like(mean, np.nan), where=total > 0)
         uniform = 1 / dump.offered[cell].sum(axis=1)
@@ -110,6 +111,28 @@ def weights(dump: Dump) -> pd.DataFrame:
                 means = [np.nanmean(share[on, operation]), uniform[on].mean(), mean[on, operation].mean()]
                 rows.append((cell, kind, name, int(on.sum()), *means, std[on, operation].mean()))
     return pd.DataFrame(rows, columns=["cell", "kind", "operation", "edges", "share", "uniform", "weight", "std"])
+
+
+def conv_spread(table: pd.DataFrame) -> float:
+    """Largest less least share of the convolutions of a search, as a multiple of the share of equal weights.
+
+    Args:
+        table: what `weights` returns; the mean over `FIRST_CELLS` is taken.
+    """
+    by_cell = table[table["cell"].isin(FIRST_CELLS) & table["operation"].str.contains("conv")].groupby("cell")
+    return float(((by_cell["share"].max() - by_cell["share"].min()) / by_cell["uniform"].mean()).mean())
+
+
+def variant(dump: Dump, groups: dict[str, list[str]]) -> dict[str, Any]:
+    """What a search says of claims C5 (conv_spread), C6 (tested and rejected by the dip test) and C7 (the groups' test)."""
+    tests = dip_tests(dump)
+    row: dict[str, Any] = {"conv_spread": conv_spread(weights(dump)), "tested": len(tests)}
+    row["rejected"] = int((tests["p_value"] < LEVEL).sum())
+    if groups:
+        cosines = similarity(dump).pivot(index="class_a", columns="class_b", values="cosine_centred")
+        found = group_test(cosines, groups)
+        row |= {"group_difference": found["difference"], "group_p_value": found["p_value"]}
+    return row
 
 
 def dip_summary(tests: pd.DataFrame, offered: int) -> dict[str, Any]:
@@ -163,7 +186,7 @@ def group_summary(table: pd.DataFrame, groups: dict[str, list[str]]) -> dict[str
 
 
 def statistics(run: PresentRun, folder: Path) -> None:
-    """Write the four files.
+    """Write the files.
 
     Raises:
         ValueError: the configuration has no key `analysis`, or a dump is missing or damaged.
@@ -173,11 +196,13 @@ def statistics(run: PresentRun, folder: Path) -> None:
     if chosen is None:
         raise ValueError("analysis: missing; it says which search the statistics look into")
     frames: dict[str, list[pd.DataFrame]] = {"dip": [], "similarity": [], "weights": []}
-    summaries, effects = [], []
-    for method in dict.fromkeys([chosen.method, *chosen.compare]):
+    summaries, effects, variants = [], [], []
+    for method in plan.attending():
         for seed in run.config.seeds:
             dump = load_dump(plan.folder(chosen.space, chosen.dataset, method, seed) / "search/arch.npz")
-            frames["weights"].append(weights(dump).assign(method=method, seed=seed))
+            variants.append({"method": method, "seed": seed, **variant(dump, chosen.groups)})
+            if method in (chosen.method, *chosen.compare):
+                frames["weights"].append(weights(dump).assign(method=method, seed=seed))
             if method == chosen.method:
                 tests = dip_tests(dump)
                 frames["dip"].append(tests.assign(seed=seed))
@@ -188,6 +213,7 @@ def statistics(run: PresentRun, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name, parts in frames.items():
         _write(pd.concat(parts), folder / f"{name}.csv")
+    _write(pd.DataFrame(variants), folder / "variants.csv")
     groups = group_summary(pd.concat(frames["similarity"]), chosen.groups)
     numbers = {"dip_level": LEVEL, "dip": summaries, "class_effect": effects, "groups": groups}
     write_metrics(folder / "metrics.json", "analysis.statistics", run, numbers, time.monotonic() - started)

@@ -5,6 +5,7 @@ rule statistics:
         dip=f"{ROOT}/analysis/dip.csv",
         similarity=f"{ROOT}/analysis/similarity.csv",
         weights=f"{ROOT}/analysis/weights.csv",
+        variants=f"{ROOT}/analysis/variants.csv",
         metrics=f"{ROOT}/analysis/metrics.json",
     log:
         f"{ROOT}/analysis.log",

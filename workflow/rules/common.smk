@@ -66,13 +66,13 @@ def ablations():
                 steps.append(f"{evaluation}/metrics.json")
             folders = [SHOWN.folder(experiment.space, experiment.dataset, method, seed) for seed in SHOWN.config.seeds]
             files += [str(folder / step) for folder in folders for step in steps]
-    return files
+    return files + (STATISTICS if SHOWN.attending() else [])
 
 
 def of_analysis(file, *methods):
     """A file of the searches that figures 1 to 5 look into: of some methods, or of all of them."""
     analysis = SHOWN.config.analysis
-    methods = methods or dict.fromkeys([analysis.method, *analysis.compare])
+    methods = methods or SHOWN.attending()
     folders = [SHOWN.folder(analysis.space, analysis.dataset, m, seed) for m in methods for seed in SHOWN.config.seeds]
     return [str(folder / file) for folder in folders]
 
@@ -88,7 +88,9 @@ def launch(wildcards):
     return f"torch.distributed.run --standalone --nproc-per-node {gpus} -m" if gpus > 1 else ""
 
 
-STATISTICS = [f"{ROOT}/analysis/{name}" for name in ("dip.csv", "similarity.csv", "weights.csv", "metrics.json")]
+STATISTICS = [
+    f"{ROOT}/analysis/{name}" for name in ("dip.csv", "similarity.csv", "weights.csv", "variants.csv", "metrics.json")
+]
 LITERATURE = {1: "nas_bench_201", 2: "darts", 3: "darts", 4: "rdarts"}
 
 

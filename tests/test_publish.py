@@ -1,0 +1,78 @@
+"""Reducing results for the repository: what is kept, what is left out, and that the same cell is decoded from it."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from midas import publish
+from midas.analysis.dumps import load_dump
+from midas.check import load
+from midas.decode import decode_dump
+from midas.settings import Method
+from midas.spaces import get_space
+
+ROOT = Path(__file__).parent.parent
+
+
+def write_dump(path, images, pairs):
+    """A dump of the DARTS space whose weights are random."""
+    space = get_space("darts")
+    spec, draw = space.cells["normal"], np.random.default_rng(0)
+    shape = 2, len(spec.edges), len(space.operations)
+    arrays = {
+        "p": draw.random((images, *shape), np.float32),
+        "labels": np.arange(images) % 10,
+        "classes": np.array([str(k) for k in range(10)]),
+        "kinds": np.array(list(space.cells)),
+        "operations": np.array(space.operations),
+        "edges": np.array(spec.edges),
+        "offered": np.ones(shape, bool),
+    }
+    if pairs:
+        arrays["pi"] = draw.random((images, 2, len(spec.pairs)), np.float32)
+    np.savez(path, **arrays)
+    return path
+
+
+@pytest.mark.parametrize("pairs", [True, False])
+@pytest.mark.parametrize("images", [1, 2_500, 12_503])
+def test_a_reduced_dump_knows_the_moments_of_all_images_and_gives_the_same_cell(images, pairs, tmp_path):
+    whole = write_dump(tmp_path / "arch.npz", images, pairs)
+    publish.reduce_dump(whole, tmp_path / "reduced/arch.npz")
+    before, after = load_dump(whole), load_dump(tmp_path / "reduced/arch.npz")
+    np.testing.assert_array_equal(after.mean, before.mean)
+    np.testing.assert_array_equal(after.std, before.std)
+    assert len(after.p) == len(after.labels) == min(images, 2_501)
+    every = max(1, images // 2_500)
+    np.testing.assert_allclose(after.p, before.p[::every], atol=2**-11)
+    np.testing.assert_array_equal(after.labels, before.labels[::every])
+    space = get_space("darts")
+    cells = [decode_dump(path, space, Method()) for path in (whole, tmp_path / "reduced/arch.npz")]
+    assert cells[0] == cells[1]
+
+
+def test_a_path_of_this_machine_is_not_published(tmp_path):
+    plan = load({**minimal(tmp_path), "data_root": str(tmp_path)})
+    with pytest.raises(ValueError, match=r"data_root: '/.*' is not allowed; what is published names files relative"):
+        publish.publish(plan)
+
+
+def test_an_unfinished_size_is_not_published(tmp_path):
+    with pytest.raises(ValueError, match=r"search/arch.npz: missing; the size must be finished"):
+        publish.publish(load(minimal(tmp_path)))
+    assert not (tmp_path / "published").exists()
+
+
+def minimal(folder):
+    return {
+        **{"size": "tiny", "note": "a test", "seeds": [0], "results_dir": str(folder)},
+        "methods": {"midas": {"weights": "attention"}},
+        "experiments": [
+            {
+                **{"space": "nas_bench_201", "dataset": "digits", "methods": ["midas"]},
+                "search": {"channels": 2, "cells": 1, "epochs": 1},
+                "retrain": {"channels": 2, "cells": 1, "epochs": 1},
+            }
+        ],
+    }
