@@ -31,8 +31,9 @@ from midas.decode import random_genotype
 from midas.depthwise import use_own_gradients
 from midas.memory import peak_resident
 from midas.networks import build
+from midas.processes import Group
 from midas.provenance import processor, versions
-from midas.settings import Method, Retrain, Search
+from midas.settings import Method, Retrain, Search, Transfer
 from midas.spaces import get_space
 from midas.timing import SyntheticSearch, median_interval, random_batch
 
@@ -48,7 +49,8 @@ class Contestant:
     """What takes part.
 
     Attributes:
-        kind: plain (a pass of plain code's static supernet), pass, step (of a search), network or plain_network (a found cell).
+        kind: plain (a pass of plain code's static supernet), pass, step (of a search); network or plain_network (a found cell is
+            retrained), transfer or plain_transfer (it is trained on large images).
         space: name of the space.
         method: of a pass or step.
         precision: float32 or bfloat16.
@@ -85,7 +87,7 @@ def stepper(c: Contestant) -> Callable[[], object]:
     if c.kind == "step":
         search = SyntheticSearch(c.space, c.method, settings, CLASSES, device)
         return lambda: search.step((x, y), (x, y))
-    if c.kind in ("network", "plain_network"):
+    if c.kind.endswith(("network", "transfer")):
         return _training(c, device)
     if c.kind == "plain":
         network: nn.Module = PlainSupernet(get_space(c.space), c.channels, c.cells, CLASSES).to(device)
@@ -104,18 +106,25 @@ def stepper(c: Contestant) -> Callable[[], object]:
 
 
 def _training(c: Contestant, device: torch.device) -> Callable[[], object]:
-    """A step of retraining a random cell, as the pipeline does it or plainly."""
-    from midas.retrain import Trainer  # timm takes seconds
+    """A step of training a random cell, as the pipeline does it or plainly."""
+    from midas import retrain, transfer  # timm takes seconds
 
-    plain = c.kind == "plain_network"
-    settings = Retrain(
-        **{"channels": c.channels, "cells": c.cells, "epochs": 2, "batch_size": c.batch},
-        **{"precision": c.precision, "channels_last": not plain},
-    )
-    network = build(random_genotype(get_space(c.space), 0), c.channels, c.cells, CLASSES, auxiliary=c.cells >= 3)
+    plain, large = c.kind.startswith("plain"), c.kind.endswith("transfer")
+    genotype, auxiliary = random_genotype(get_space(c.space), 0), c.cells >= 3
+    network = build(genotype, c.channels, c.cells, CLASSES, auxiliary, imagenet=large)
     network.to(device).to(memory_format=torch.contiguous_format if plain else torch.channels_last)
     use_own_gradients(network, fast=not plain)
-    trainer, batch = Trainer(network, settings, seed=0), random_batch(c.batch, (c.side, c.side), CLASSES, device)
+    protocol: dict[str, Any] = {
+        **{"channels": c.channels, "cells": c.cells, "epochs": 2, "batch_size": c.batch},
+        **{"precision": c.precision, "channels_last": not plain},
+    }
+    trainer: retrain.Trainer | transfer.Trainer
+    if large:
+        settings = Transfer(dataset="imagenet", methods=["random"], warmup_epochs=1, **protocol)
+        trainer = transfer.Trainer(network, settings, 0, CLASSES, 1, Group(device))
+    else:
+        trainer = retrain.Trainer(network, Retrain(**protocol), seed=0)
+    batch = random_batch(c.batch, (c.side, c.side), CLASSES, device)
     return lambda: trainer.train([batch], 1)
 
 
@@ -218,13 +227,17 @@ def space_rows(space: str, device: str, repeats: int, threads: int) -> list[dict
     return rows
 
 
-def retrain_rows(device: str, repeats: int, threads: int) -> list[dict[str, Any]]:
-    """Rows of retraining a random cell of the DARTS space: 16 channels, 8 cells, batch 96."""
-    base = Contestant("plain_network", "darts", device=device, threads=threads, batch=96, cells=8)
-    ours = replace(base, kind="network")
-    plain, float32, bfloat16 = measure([base, ours, replace(ours, precision="bfloat16")], repeats)
-    rows = [row(f"retrain/{device}/float32", float32, plain), row(f"retrain/{device}/best", bfloat16, plain)]
-    return [{**r, "images_per_second": round(base.batch / r["seconds"], 1)} for r in rows]
+def training_rows(device: str, repeats: int, threads: int) -> list[dict[str, Any]]:
+    """Rows of retraining a random cell of the DARTS space (16 channels, 8 cells), and of its ImageNet network (48, 14)."""
+    retrained = Contestant("plain_network", "darts", device=device, threads=threads, batch=96, cells=8)
+    large = replace(retrained, kind="plain_transfer", batch=8, channels=48, cells=14, side=224)
+    rows = []
+    for name, base in (("retrain", retrained), ("transfer", large)):
+        ours = replace(base, kind=base.kind.removeprefix("plain_"))
+        plain, float32, bfloat16 = measure([base, ours, replace(ours, precision="bfloat16")], repeats)
+        found = [row(f"{name}/{device}/float32", float32, plain), row(f"{name}/{device}/best", bfloat16, plain)]
+        rows += [{**r, "images_per_second": round(base.batch / r["seconds"], 1)} for r in found]
+    return rows
 
 
 def table(rows: list[dict[str, Any]]) -> str:
@@ -274,7 +287,7 @@ def main() -> None:
     for device in devices:
         for space in options.spaces:
             rows += space_rows(space, device, options.repeats, options.threads)
-        rows += retrain_rows(device, options.repeats, options.threads)
+        rows += training_rows(device, options.repeats, options.threads)
     found = {
         "date": datetime.now(UTC).isoformat(timespec="minutes"),
         "processor": processor(),

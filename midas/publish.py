@@ -2,7 +2,8 @@
 
 Copies what tables, figures and claims are made of from results/{size} to results/published/{size}, with the configuration
 (config.yaml) by which ``make figures`` redraws them there. Dumps are reduced: weights p of evenly spaced images in float16, and
-mean and standard deviation over all of them. Images are left out (example.npz), and trained weights (model.safetensors).
+mean and standard deviation over all of them. Trained weights are left out (model.safetensors), and images (example.npz) but those
+that are embedded.
 """
 
 from __future__ import annotations
@@ -77,7 +78,10 @@ def _files(plan: Plan) -> Iterator[Path]:
         yield from _of_step(plan.root / "data" / experiment.dataset)
     for experiment in plan.costs():
         yield from _of_step(plan.root / experiment.space / experiment.dataset / "cost")
-    if plan.config.analysis:
+    if analysis := plan.config.analysis:
+        if analysis.dataset in EMBEDDED:
+            first = plan.folder(analysis.space, analysis.dataset, analysis.method, plan.config.seeds[0])
+            yield first / "search/example.npz"
         yield from (plan.root / "analysis" / f"{name}.csv" for name in ("dip", "similarity", "weights", "variants"))
         yield from _of_step(plan.root / "analysis")
 
