@@ -29,9 +29,9 @@ lint: .venv/ready
 	$(RUN) mypy
 
 # Redraws tables, figures, claims and report of the published results, or of a configuration that is named; starts no training.
-SHOWN = $(if $(findstring command,$(origin CONFIG)),$(CONFIG),$(wildcard results/published/*/config.yaml))
+SHOWN = $(if $(filter file,$(origin CONFIG)),$(wildcard results/published/*/config.yaml),$(CONFIG))
 figures: .venv/ready
-	$(RUN) for config in $(SHOWN); do \
+	$(RUN) for config in $(or $(SHOWN),$(error nothing is published; name a CONFIG)); do \
 	    rules=$$(snakemake --configfile $$config --list-rules 2>/dev/null | grep -E '^(table|figure|claims|report)') && \
 	    snakemake --cores $(CORES) --configfile $$config --allowed-rules $$rules --forcerun $$rules -- tables figures claims report \
 	    || exit 1; done
@@ -39,6 +39,7 @@ figures: .venv/ready
 # Puts what those are made of into results/published, small enough for the repository; SET="key=value ..." as it was run with.
 publish: .venv/ready
 	$(RUN) python -m midas.publish $(CONFIG) $(SET)
+	$(MAKE) figures SHOWN="$$(echo results/published/*/config.yaml)"
 
 # What a configuration amounts to: jobs, and hours on this machine, extrapolated from steps that it times first.
 plan: .venv/ready

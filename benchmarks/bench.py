@@ -2,8 +2,9 @@
 
 Each contestant is a process of its own, as it would be in use. They take their turns, in an order that is reversed each time,
 and are compared turn by turn; wall and CPU time, and the most memory beyond what a process holds that has run the smallest
-such network. A training pass is forward and backward to every parameter, on random images of 32x32; a step of a search is one of
-the architecture and one of the weights, with their optimisers. Writes benchmarks/latest.json and prints its rows as a table.
+such network. A training pass is forward and backward to every parameter, on random images (32x32 but for transfer); a step of a
+search is one of the architecture and one of the weights, with their optimisers. Writes benchmarks/latest.json and prints its rows
+as a table.
 """
 
 from __future__ import annotations

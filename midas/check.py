@@ -98,11 +98,12 @@ def _problems(plan: Plan) -> Iterator[str]:
         yield f"seeds: {config.seeds} is not allowed; each seed once"
     for name in config.datasets.keys() & KNOWN.keys():
         yield f"datasets.{name}: the name is taken by an embedded or published data set; choose another"
-    if not all(_done(plan, cell) for cell in plan.cells()):  # else nothing will read them
-        if config.data_root is not None and not os.path.isdir(config.data_root):
-            yield f"data_root: {config.data_root!r} is not an existing folder"
+    if config.data_root is not None and not os.path.isdir(config.data_root):
+        yield f"data_root: {config.data_root!r} is not an existing folder"
+    looked_up = [plan.cell_folder(cell) / "lookup/metrics.json" for cell in plan.cells("nas_bench_201", evaluated=True)]
+    if not (looked_up and all(path.exists() for path in looked_up)):  # else published results are redrawn without it
         yield from _file_problems("nas_bench_201_table", config.nas_bench_201_table, read_header)
-        yield from _file_problems("cifar10_split", config.cifar10_split, read_split)
+    yield from _file_problems("cifar10_split", config.cifar10_split, read_split)
     yield from _file_problems("claims", config.claims, read_claims)
     names = [(e.space, e.dataset) for e in config.experiments]
     for index, experiment in enumerate(config.experiments):

@@ -1,7 +1,7 @@
 """Raw results of a size, small enough for the repository: ``python -m midas.publish CONFIG.yaml [key=value ...]``.
 
 Copies what tables, figures and claims are made of from results/{size} to results/published/{size}, with the configuration
-(config.yaml) by which ``make figures`` redraws them there. Dumps are reduced: weights p of evenly spaced images in float16, and
+(config.yaml) by which ``make figures`` redraws them there. Dumps are reduced: weights p of evenly spaced images, and
 mean and standard deviation over all of them. Trained weights are left out (model.safetensors), and images (example.npz) but those
 that are embedded.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -19,19 +20,24 @@ import numpy as np
 import yaml
 
 from midas.analysis.dumps import load_dump
+from midas.analysis.run_facts import metrics_files
 from midas.check import load, read_config
 from midas.plan import Plan
 
 PUBLISHED = "published"
 """Folder within that of the results, and within that of the figures."""
 
-IMAGES = 2_500
+IMAGES = 1_250
 """Of a dump, at most about twice as many."""
 
-STEPS = ("search", "decode", "lookup", "retrain", "transfer")
-FILES = ("metrics.json", "history.csv", "steps.csv", "genotype.json")
+BESIDE = ("history.csv", "steps.csv", "log.txt")
+"""What is copied with a metrics.json where it is there."""
+
 EMBEDDED = ("digits", "digit_pairs")
 """Data sets whose images come with scikit-learn and may be shown."""
+
+OF_A_MACHINE = re.compile(r"(?<![\w.:/])/[\w.-]+/[\w.-]+[^\s\"']*")
+"""An absolute path in a text."""
 
 
 def publish(plan: Plan) -> Path:
@@ -41,60 +47,62 @@ def publish(plan: Plan) -> Path:
         That folder.
 
     Raises:
-        ValueError: results are missing or damaged, or a path of this machine would be published.
+        ValueError: results are missing or damaged, or they name a folder of this machine.
     """
-    config = plan.config
-    for key in ("data_root", "nas_bench_201_table", "cifar10_split", "claims"):
-        if os.path.isabs(str(getattr(config, key) or "")):
-            value = getattr(config, key)
-            raise ValueError(
-                f"{key}: {value!r} is not allowed; what is published names files relative to the repository"
-            )
-    files, dumps = (
-        list(_files(plan)),
-        [plan.cell_folder(cell) / "search/arch.npz" for cell in plan.cells(searched=True)],
-    )
-    missing = [path for path in [*files, *dumps] if not path.exists()]
+    dumps = [plan.cell_folder(cell) / "search/arch.npz" for cell in plan.cells(searched=True)]
+    needed = [*_needed(plan), *dumps]
+    missing = [path for path in needed if not path.exists()]
     if missing:
         raise ValueError("\n".join(f"{path}: missing; the size must be finished" for path in missing))
-    target = Path(config.results_dir) / PUBLISHED / config.size
+    target = Path(plan.config.results_dir) / PUBLISHED / plan.config.size
     fresh = target.with_name(f".{target.name}.{os.getpid()}")  # what was published stays until all of this is there
-    for path in files:
-        _copy(path, fresh / path.relative_to(plan.root))
-    for path in dumps:
-        reduce_dump(path, fresh / path.relative_to(plan.root))
-    (fresh / "config.yaml").write_text(_config(plan))
-    shutil.rmtree(target, ignore_errors=True)
-    return fresh.rename(target)
+    try:
+        for path in [*needed, *_beside(needed)]:
+            _copy(path, fresh / path.relative_to(plan.root))
+        (fresh / "config.yaml").write_text(_config(plan))
+        _refuse_paths(fresh)
+        shutil.rmtree(target, ignore_errors=True)
+        return fresh.rename(target)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
 
 
-def _files(plan: Plan) -> Iterator[Path]:
-    """What is copied as it is."""
+def _needed(plan: Plan) -> Iterator[Path]:
+    """Files without which something can't be redrawn, less the dumps."""
+    for _, path in metrics_files(plan):
+        yield path
     for cell in plan.cells():
-        for step in STEPS:
-            if (plan.cell_folder(cell) / step).is_dir():
-                yield from _of_step(plan.cell_folder(cell) / step)
-    for experiment in plan.config.experiments:
-        yield from _of_step(plan.root / "data" / experiment.dataset)
-    for experiment in plan.costs():
-        yield from _of_step(plan.root / experiment.space / experiment.dataset / "cost")
+        yield plan.cell_folder(cell) / "decode/genotype.json"
+    for cell in plan.cells(searched=True):
+        yield plan.cell_folder(cell) / "search/history.csv"
     if analysis := plan.config.analysis:
+        yield from (plan.root / "analysis" / f"{name}.csv" for name in ("dip", "similarity", "weights", "variants"))
         if analysis.dataset in EMBEDDED:
             first = plan.folder(analysis.space, analysis.dataset, analysis.method, plan.config.seeds[0])
             yield first / "search/example.npz"
-        yield from (plan.root / "analysis" / f"{name}.csv" for name in ("dip", "similarity", "weights", "variants"))
-        yield from _of_step(plan.root / "analysis")
 
 
-def _of_step(folder: Path) -> Iterator[Path]:
-    """The numbers of a step, and what it printed."""
-    logs = (folder.with_suffix(".log"), folder / "log.txt")
-    yield from (path for path in [*(folder / name for name in FILES), *logs] if path.exists())
+def _beside(needed: list[Path]) -> Iterator[Path]:
+    """Histories and logs of the same steps."""
+    for folder in dict.fromkeys(path.parent for path in needed):
+        files = [*(folder / name for name in BESIDE), folder.with_suffix(".log")]
+        yield from (path for path in files if path.exists() and path not in needed)
+
+
+def _refuse_paths(folder: Path) -> None:
+    """Raise an error if a text names a folder of this machine."""
+    for path in sorted(folder.rglob("*.*")):
+        if path.suffix != ".npz" and (found := OF_A_MACHINE.search(path.read_text())):
+            where = path.relative_to(folder)
+            raise ValueError(f"{where}: {found[0]!r} is not allowed; run it with paths relative to the repository")
 
 
 def _copy(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(source, target)
+    if source.name == "arch.npz":
+        reduce_dump(source, target)
+    else:
+        shutil.copyfile(source, target)
 
 
 def reduce_dump(source: Path, target: Path) -> None:
@@ -107,23 +115,23 @@ def reduce_dump(source: Path, target: Path) -> None:
     every = slice(None, None, max(1, len(dump.p) // IMAGES))
     with np.load(source, allow_pickle=False) as file:
         arrays = dict(file)
-    arrays |= {"p": dump.p[every].astype(np.float16), "labels": dump.labels[every]}
+    arrays |= {"p": dump.p[every], "labels": dump.labels[every]}
     arrays["moments"] = np.stack([dump.mean, dump.std])
     if "pi" in arrays:
         arrays["mean_pi"] = arrays.pop("pi").mean(0, dtype=np.float64)
-    target.parent.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(target, **arrays)
 
 
 def _config(plan: Plan) -> str:
     """The configuration as it was, its folders those of what is published."""
     raw = plan.config.model_dump(mode="json", exclude_unset=True)
-    raw.pop("data_root", None)  # not needed to redraw; without it data are downloaded
-    for key, default in (("results_dir", "results"), ("figures_dir", "figures")):
-        raw[key] = (Path(raw.get(key, default)) / PUBLISHED).as_posix()
+    for key in ("data_root", "cifar10_split"):  # not needed to redraw
+        raw.pop(key, None)
+    for key in ("results_dir", "figures_dir"):
+        raw[key] = (Path(getattr(plan.config, key)) / PUBLISHED).as_posix()
     if plan.config.analysis and plan.config.analysis.dataset not in EMBEDDED:
         raw["analysis"]["example"] = False
-    head = f"# Written by `python -m midas.publish`; redrawn by `make figures`. {plan.config.note}.\n"
+    head = f"# Written by `python -m midas.publish`; redrawn by `make figures`. {' '.join(plan.config.note.split())}.\n"
     return head + yaml.safe_dump(raw, sort_keys=False, default_flow_style=None, width=120)
 
 

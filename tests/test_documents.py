@@ -15,7 +15,14 @@ from midas.analysis.presentation import TIDY
 from midas.benchmark import COLUMNS
 
 ROOT = Path(__file__).parent.parent
-NAMES = ("README.md", "REPRODUCIBILITY.md", "CHANGELOG.md", "config/README.md", "workflow/profiles/README.md")
+NAMES = (
+    "README.md",
+    "REPRODUCIBILITY.md",
+    "CHANGELOG.md",
+    "config/README.md",
+    "workflow/profiles/README.md",
+    "results/published/README.md",
+)
 DOCUMENTS = [
     *(ROOT / name for name in NAMES),
     *sorted((ROOT / "docs").glob("*.md")),

@@ -19,11 +19,13 @@ from midas.check import load
 from midas.decode import decode_dump
 from midas.genotype import load as load_genotype
 from midas.plan import PresentRun
+from midas.publish import OF_A_MACHINE
 from midas.spaces import get_space
 
 ROOT = Path(__file__).parent.parent
 PUBLISHED = ROOT / "results/published"
-SIZES = sorted(path.parent.name for path in PUBLISHED.glob("*/config.yaml"))
+SIZES = re.findall(r"^\| \[(\w+)/\]", (PUBLISHED / "README.md").read_text(), re.MULTILINE)
+"""Those that README.md names: others are a user's own."""
 LARGEST = 30e6
 NUMBER = r"[+\N{MINUS SIGN}-]?\d+(?:,\d{3})*(?:\.\d+)?"
 BLOCK = re.compile(r"<!-- (results/published/\S+) -->\n(.*?)\n<!-- end -->", re.DOTALL)
@@ -65,7 +67,7 @@ def test_it_is_small_and_holds_no_images_or_trained_weights(size):
 def test_it_names_no_folder_of_a_machine(size):
     for path in files_of(size):
         if path.suffix != ".npz":
-            assert not re.search(r"(?<![\w./])/[a-z]+/\w", path.read_text()), path
+            assert not OF_A_MACHINE.search(path.read_text()), path
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -122,29 +124,28 @@ def value_at(path, keys):
     return float(rows[0][column])
 
 
-def untraced(text, folder, known):
+SETTINGS = re.compile(
+    r"\b(?:8|16) channels|\b1 cell a stage|\b5 cells|\b(?:8|100|50) epochs|seeds 0 to 2|25,000/25,000|of 5\b|no\. 9930|"
+    r"\b[CS]\d\b|CIFAR-100?|NAS-Bench-201|ImageNet16-120|PS [48]|\b[Tt]able \d|\b[Ff]igure \d+|logit 0|of 6\b|level 0\.05"
+)
+"""What is no result: settings of the runs and of the paper, names."""
+
+
+def untraced(text, folder):
     """What is wrong with the numbers of a text: a block or number that its file doesn't hold, a number without a file."""
     for name, block in BLOCK.findall(text):
         if block.strip() not in (ROOT / name).read_text():
             yield f"not what {name} says: {block[:60]}"
     text = BLOCK.sub("", text)
     for shown, name, keys in TRACED.findall(text):
-        digits = len(shown.partition(".")[2])
+        plain = shown.replace("\N{MINUS SIGN}", "-").replace(",", "").removeprefix("+")
         scale = 100 if keys.endswith(" %") else 1
         found = scale * value_at(folder / name, keys.removesuffix(" %").split())
-        if f"{found:,.{digits}f}" != shown.replace("\N{MINUS SIGN}", "-").removeprefix("+"):
+        if f"{found:.{len(plain.partition('.')[2])}f}" != plain:
             yield f"{shown}: {name} says {found} at {keys}"
     text = re.sub(r"`[^`]*`|\]\([^)]*\)", "", TRACED.sub("", text), flags=re.DOTALL)
-    for number in re.findall(rf"(?<![\w.]){NUMBER}(?![\w]|\.\d)", text):
-        if number not in known:
-            yield f"{number} has no file behind it"
-
-
-def known_numbers():
-    """Numbers that are no results: of the published configurations, of the claims, and of the benchmark's cell."""
-    texts = [(ROOT / "config/claims.yaml").read_text(), (ROOT / "config/paper.yaml").read_text()]
-    texts += [(PUBLISHED / size / "config.yaml").read_text() for size in SIZES]
-    return {number for text in texts for number in re.findall(r"\d+(?:\.\d+)?", text)} | {"25,000", "50,000", "1"}
+    for number in re.findall(r"\d[\d.,]*", SETTINGS.sub("", text)):
+        yield f"{number} has no file behind it"
 
 
 def results_of_the_readme():
@@ -155,25 +156,31 @@ def results_of_the_readme():
 def test_every_number_of_the_findings_is_in_a_published_file():
     text = (ROOT / "docs/findings.md").read_text()
     assert len(TRACED.findall(text)) > 10
-    assert list(untraced(text, ROOT / "docs", known_numbers())) == []
+    assert list(untraced(text, ROOT / "docs")) == []
 
 
 def test_every_number_of_the_readmes_results_is_in_a_published_file():
     text = results_of_the_readme()
     assert BLOCK.search(text)
-    assert list(untraced(text, ROOT, known_numbers())) == []
+    assert list(untraced(text, ROOT)) == []
 
 
 def test_a_number_without_a_file_or_another_one_is_found(tmp_path):
     (tmp_path / "a.json").write_text('{"x": {"y": 0.126}}')
     (tmp_path / "t.csv").write_text("method,quantity,mean\nmidas,std,0.5\nstatic,std,0.25\n")
     good = 'It is [0.13](a.json "x y"), [12.6](a.json "x y %") % and [0.25](t.csv "static std mean") with 8 channels.'
-    assert list(untraced(good, tmp_path, {"8"})) == []
-    wrong = list(untraced(good.replace("0.13", "0.12"), tmp_path, {"8"}))
+    assert list(untraced(good, tmp_path)) == []
+    wrong = list(untraced(good.replace("0.13", "0.12"), tmp_path))
     assert wrong == ["0.12: a.json says 0.126 at x y"]
-    assert list(untraced("It is 0.13 better.", tmp_path, set())) == ["0.13 has no file behind it"]
+    for text, number in (
+        ("It is 0.13 better.", "0.13"),
+        ("in 12min", "12"),
+        ("_2.5x_ faster", "2.5"),
+        ("3 of them", "3"),
+    ):
+        assert list(untraced(text, tmp_path)) == [f"{number} has no file behind it"]
     with pytest.raises(AssertionError, match="0 rows hold"):
-        list(untraced('[0.25](t.csv "random std mean")', tmp_path, set()))
+        list(untraced('[0.25](t.csv "random std mean")', tmp_path))
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -199,9 +206,10 @@ def test_a_published_search_runs_again_to_the_same_first_epoch(size, at_root, ci
         process.wait()
 
     def first_epoch(text):
-        line = next(line for line in text.splitlines() if " epoch 1/" in line)
+        line = next((line for line in text.splitlines() if " epoch 1/" in line), None)
+        assert line, text
         return [float(number) for number in re.findall(r"(?:loss|accuracy|entropy) ([\d.]+)", line)]
 
-    again, before = ((path).read_text() for path in (tmp_path / "log", folder / "search.log"))
-    # another processor rounds otherwise: accuracies may differ by a few images of 25,000
-    assert first_epoch(again) == pytest.approx(first_epoch(before), rel=0.01)
+    again, before = (path.read_text() for path in (tmp_path / "log", folder / "search.log"))
+    # equal on the processor that it ran on; another one rounds otherwise, in bfloat16 more so
+    assert first_epoch(again) == pytest.approx(first_epoch(before), rel=0.02)

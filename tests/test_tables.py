@@ -391,7 +391,7 @@ def test_networks_are_named_once_or_space_by_space() -> None:
 
 def test_ablation_shows_each_methods_choices(table: Callable[..., Rendered]) -> None:
     text = table(5)[1]
-    block = text.split("**darts on digits")[1].split("**The same choices")[0]
+    block = text.split("**darts on digits")[1].split("**Attention methods")[0]
     assert cells(block)[0][:8] == ["Method", "Weights", "PS", "Softmax over", "W_K", "Mixing", "W_Q, W_K", "scale"]
     rows = {row[0]: row[1:8] for row in cells(block)[2:]}
     assert list(rows) == list(METHODS)
@@ -445,7 +445,7 @@ def test_ablation_of_one_seed_has_no_pair(plan: Plan, tmp_path: Path) -> None:
 
 def test_ablation_sets_its_methods_against_the_claims(plan: Plan, table: Callable[..., Rendered]) -> None:
     numbers, text, _ = table(5)
-    block = text.split("**The same choices against the claims on searches (darts on digits)**")[1]
+    block = text.split("**Attention methods against the claims on searches (darts on digits)**")[1]
     assert cells(block)[0] == ["Method", "n", "C5: spread", "C6: rejected (%)", "C7: cosine", "significant"]
     assert [row[0] for row in cells(block)[2:]] == plan.attending() == ["midas", "no_patch", "frozen", "per_op_keys"]
     seeds = plan.config.seeds

@@ -10,7 +10,7 @@ from scipy.stats import binomtest
 
 from midas.analysis.dumps import load_metrics, load_table
 from midas.analysis.findings import Finding, Measured, Site, compare, existing, judged, over_seeds, stand_ins
-from midas.analysis.statistics import FIRST_CELLS, conv_spread
+from midas.analysis.spread import FIRST_CELLS, conv_spread
 from midas.claims import Claim
 from midas.plan import Plan
 

@@ -22,15 +22,13 @@ from scipy.stats import binomtest, false_discovery_control
 
 from midas.analysis.class_tests import class_effect, group_test
 from midas.analysis.dumps import Dump, load_dump
+from midas.analysis.spread import conv_spread
 from midas.plan import Plan, PresentRun
 from midas.provenance import write_metrics
 from midas.step import main
 
 LEVEL = 0.05
 """Level at which the dip test rejects unimodality (the paper's figure 3)."""
-
-FIRST_CELLS = (0, 1)
-"""Cells of the supernet that the paper's figure 2 shows."""
 
 FEWEST_IMAGES = 4
 """The dip test says nothing about fewer values."""
@@ -113,26 +111,19 @@ def weights(dump: Dump) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["cell", "kind", "operation", "edges", "share", "uniform", "weight", "std"])
 
 
-def conv_spread(table: pd.DataFrame) -> float:
-    """Largest less least share of the convolutions of a search, as a multiple of the share of equal weights.
+def variant(tests: pd.DataFrame, shares: pd.DataFrame, groups: dict[str, Any] | None) -> dict[str, Any]:
+    """What a search says of claims C5 to C7.
 
     Args:
-        table: what `weights` returns; the mean over `FIRST_CELLS` is taken.
+        tests: its `dip_tests`.
+        shares: its `weights`.
+        groups: the test of the groups of classes, None without groups.
+
+    Returns:
+        conv_spread, tested, rejected, and with groups group_difference and group_p_value.
     """
-    by_cell = table[table["cell"].isin(FIRST_CELLS) & table["operation"].str.contains("conv")].groupby("cell")
-    return float(((by_cell["share"].max() - by_cell["share"].min()) / by_cell["uniform"].mean()).mean())
-
-
-def variant(dump: Dump, groups: dict[str, list[str]]) -> dict[str, Any]:
-    """What a search says of claims C5 (conv_spread), C6 (tested and rejected by the dip test) and C7 (the groups' test)."""
-    tests = dip_tests(dump)
-    row: dict[str, Any] = {"conv_spread": conv_spread(weights(dump)), "tested": len(tests)}
-    row["rejected"] = int((tests["p_value"] < LEVEL).sum())
-    if groups:
-        cosines = similarity(dump).pivot(index="class_a", columns="class_b", values="cosine_centred")
-        found = group_test(cosines, groups)
-        row |= {"group_difference": found["difference"], "group_p_value": found["p_value"]}
-    return row
+    row = {"conv_spread": conv_spread(shares), "tested": len(tests), "rejected": int((tests["p_value"] < LEVEL).sum())}
+    return row if groups is None else {**row, **{f"group_{key}": groups[key] for key in ("difference", "p_value")}}
 
 
 def dip_summary(tests: pd.DataFrame, offered: int) -> dict[str, Any]:
@@ -174,15 +165,17 @@ def group_summary(table: pd.DataFrame, groups: dict[str, list[str]]) -> dict[str
     if not groups:
         return None
     seeds = table["seed"].unique().tolist()
-    matrices = [
-        table[table["seed"] == seed].pivot(index="class_a", columns="class_b", values="cosine_centred")
-        for seed in seeds
-    ]
+    matrices = [_matrix(table[table["seed"] == seed]) for seed in seeds]
     mean = group_test(pd.concat(matrices).groupby(level=0).mean(), groups)
     each = [group_test(matrix, groups) for matrix in matrices]
     shared = ("within", "between", "difference", "p_value")
     rows = [{"seed": seed, **{key: found[key] for key in shared}} for seed, found in zip(seeds, each, strict=True)]
     return {"names": groups, **mean, "seeds": rows}
+
+
+def _matrix(table: pd.DataFrame) -> pd.DataFrame:
+    """Centred cosines of one search, classes by classes."""
+    return table.pivot(index="class_a", columns="class_b", values="cosine_centred")
 
 
 def statistics(run: PresentRun, folder: Path) -> None:
@@ -200,13 +193,14 @@ def statistics(run: PresentRun, folder: Path) -> None:
     for method in plan.attending():
         for seed in run.config.seeds:
             dump = load_dump(plan.folder(chosen.space, chosen.dataset, method, seed) / "search/arch.npz")
-            variants.append({"method": method, "seed": seed, **variant(dump, chosen.groups)})
+            shares, tests, cosines = weights(dump), dip_tests(dump), similarity(dump)
+            groups = group_test(_matrix(cosines), chosen.groups) if chosen.groups else None
+            variants.append({"method": method, "seed": seed, **variant(tests, shares, groups)})
             if method in (chosen.method, *chosen.compare):
-                frames["weights"].append(weights(dump).assign(method=method, seed=seed))
+                frames["weights"].append(shares.assign(method=method, seed=seed))
             if method == chosen.method:
-                tests = dip_tests(dump)
                 frames["dip"].append(tests.assign(seed=seed))
-                frames["similarity"].append(similarity(dump).assign(seed=seed))
+                frames["similarity"].append(cosines.assign(seed=seed))
                 summary = dip_summary(tests, int(dump.offered.sum()))
                 summaries.append({"seed": seed, "images": len(dump.p), **summary})
                 effects.append({"seed": seed, **class_effect(dump)})
@@ -214,8 +208,8 @@ def statistics(run: PresentRun, folder: Path) -> None:
     for name, parts in frames.items():
         _write(pd.concat(parts), folder / f"{name}.csv")
     _write(pd.DataFrame(variants), folder / "variants.csv")
-    groups = group_summary(pd.concat(frames["similarity"]), chosen.groups)
-    numbers = {"dip_level": LEVEL, "dip": summaries, "class_effect": effects, "groups": groups}
+    grouped = group_summary(pd.concat(frames["similarity"]), chosen.groups)
+    numbers = {"dip_level": LEVEL, "dip": summaries, "class_effect": effects, "groups": grouped}
     write_metrics(folder / "metrics.json", "analysis.statistics", run, numbers, time.monotonic() - started)
 
 

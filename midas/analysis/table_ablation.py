@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 
 from midas.analysis import runs
-from midas.analysis.dumps import load_dump, load_number, load_table
+from midas.analysis.against_claims import against_claims, claim_notes
+from midas.analysis.dumps import load_dump, load_table
 from midas.analysis.presentation import Block, Column, Table
 from midas.analysis.runs import Quantity
-from midas.claims import read_claims
 from midas.config import Experiment
 from midas.genotype import Genotype, load
 from midas.plan import Plan
@@ -43,15 +43,6 @@ NOTES = (
 )
 
 
-CLAIM_NOTES = (
-    "C1: seeds whose cell is the paper's. C5: largest less least weight of the convolutions in the first two cells, as a "
-    "multiple of equal weights (the claim: 0 without patches, above with them). C6: weights whose dip test rejects a single mode "
-    "at 0.05.",
-    "C7: mean cosine between classes of one group less that between classes of two, and seeds of which a permutation test of it "
-    "is significant at 0.05.",
-)
-
-
 def last_entropy(path: Path) -> float:
     """Entropy in the last epoch of a search's history.csv."""
     return float(load_table(path, ("epoch", "entropy"))["entropy"].iloc[-1])
@@ -60,7 +51,8 @@ def last_entropy(path: Path) -> float:
 def spread_over_images(path: Path) -> float:
     """Standard deviation of a weight over the images, averaged over the weights that vary; NaN where none does."""
     dump = load_dump(path)
-    return float(dump.std[dump.varies].mean()) if dump.varies.any() else np.nan
+    varies = dump.varies
+    return float(dump.std[varies].mean()) if varies.any() else np.nan
 
 
 def parameter_free(path: Path) -> float:
@@ -95,8 +87,9 @@ def ablation(plan: Plan) -> Table:
     numbers = pd.concat([block.numbers for block in blocks])
     notes = [*NOTES, runs.device_note("Search: wall time of one search", numbers, runs.SEARCH_TIME.name)]
     if len(plan.attending()) > 1:
-        blocks.append(_against_claims(plan))
-        notes += [*CLAIM_NOTES, _chosen(plan)]
+        against = against_claims(plan)
+        blocks.append(against)
+        notes += [*claim_notes(plan, against), _chosen(plan)]
     if (numbers == NO_CHOICE).any(axis=None):
         notes.append(f"{NO_CHOICE}: static and random weights have no such choice.")
     return Table(5, f"Ablation of the search. {runs.about(plan, runs.SEARCHED)}", blocks, notes)
@@ -127,47 +120,6 @@ def _block(plan: Plan, experiment: Experiment) -> Block:
     epochs = runs.counted(search.epochs, "epoch")
     supernet = f"supernet of {runs.counted(search.cells, 'cell')}, {search.channels} channels, {epochs}"
     return Block(f"{experiment.space} on {experiment.dataset} ({supernet})", keys, columns, numbers)
-
-
-def _against_claims(plan: Plan) -> Block:
-    """What each attention method of the analysed experiment says of the claims on searches, from analysis/variants.csv."""
-    chosen = plan.config.analysis
-    assert chosen is not None
-    experiment = plan.experiment(chosen.space, chosen.dataset)
-    path = plan.root / "analysis/variants.csv"
-    table = load_table(path, ("method", "seed", "conv_spread", "tested", "rejected"))
-    grouped = "group_difference" in table
-    columns = [Column("C5: spread", "conv_spread", digits=3), Column("C6: rejected (%)", "dip_rejected", digits=1)]
-    columns += (
-        [Column("C7: cosine", "group_difference"), Column("significant", "group_seeds", "note")] if grouped else []
-    )
-    cell = next((c for c in read_claims(plan.config.claims).claims if c.metric == "optimal_cell"), None)
-    if cell and plan.evaluation(experiment.space) == "lookup" and experiment.space in cell.spaces:
-        columns.insert(0, Column(f"C1: no. {cell.expected:.0f}", "optimal_cell", "note"))
-    rows: list[dict[str, Any]] = []
-    for method in plan.attending():
-        own = table[table["method"] == method].set_index("seed").loc[list(plan.config.seeds)]
-        names = {"space": experiment.space, "dataset": experiment.dataset, "method": method, "n": len(own)}
-        rejected = 100 * own["rejected"] / own["tested"].where(own["tested"] > 0)
-        quantities = {"conv_spread": own["conv_spread"], "dip_rejected": rejected}
-        if grouped:
-            quantities["group_difference"] = own["group_difference"]
-            rows.append(_count(names, "group_seeds", own["group_p_value"] < runs.LEVEL, path))
-        for quantity, values in quantities.items():
-            known = runs.summarise(values.tolist()) if values.notna().all() else {"missing": "weights don't vary"}
-            rows.append({**runs.BLANK, **names, "quantity": quantity, "source": path.as_posix(), **known})
-        if columns[0].quantity == "optimal_cell" and cell:
-            files = [plan.folder(experiment.space, experiment.dataset, method, seed) for seed in plan.config.seeds]
-            hits = pd.Series([load_number(f / "lookup/metrics.json", "cell", "index") == cell.expected for f in files])
-            rows.append(_count(names, "optimal_cell", hits, files[0].parent / "seed*/lookup/metrics.json"))
-    heading = f"The same choices against the claims on searches ({experiment.space} on {experiment.dataset})"
-    return Block(heading, {"method": "Method", "n": "n"}, columns, pd.DataFrame(rows))
-
-
-def _count(names: dict[str, Any], quantity: str, hits: pd.Series, source: Path) -> dict[str, Any]:
-    """A row that says of how many seeds something is true."""
-    text = f"{int(hits.sum())} of {len(hits)}"
-    return {**runs.BLANK, **names, "quantity": quantity, "mean": hits.mean(), "note": text, "source": source.as_posix()}
 
 
 def _chosen(plan: Plan) -> str:

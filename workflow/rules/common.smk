@@ -66,7 +66,11 @@ def ablations():
                 steps.append(f"{evaluation}/metrics.json")
             folders = [SHOWN.folder(experiment.space, experiment.dataset, method, seed) for seed in SHOWN.config.seeds]
             files += [str(folder / step) for folder in folders for step in steps]
-    return files + (STATISTICS if SHOWN.attending() else [])
+    if len(SHOWN.attending()) > 1:
+        files += STATISTICS + of_analysis("search/metrics.json")
+        if SHOWN.evaluation(SHOWN.config.analysis.space) == "lookup":
+            files += of_analysis("lookup/metrics.json")
+    return list(dict.fromkeys(files))
 
 
 def of_analysis(file, *methods):
