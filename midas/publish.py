@@ -36,7 +36,7 @@ BESIDE = ("history.csv", "steps.csv", "log.txt")
 EMBEDDED = ("digits", "digit_pairs")
 """Data sets whose images come with scikit-learn and may be shown."""
 
-OF_A_MACHINE = re.compile(r"(?<![\w.:/])/[\w.-]+/[\w.-]+[^\s\"']*")
+OF_A_MACHINE = re.compile(r"(?<![\w.:/*}])/[\w.-]+/[\w.-]+[^\s\"']*")
 """An absolute path in a text."""
 
 
