@@ -489,12 +489,20 @@ def test_cifar10(cifar10):
     statistics = Statistics.of(train)
     np.testing.assert_allclose(statistics.mean.flatten() / 255, [0.4914, 0.4822, 0.4465], atol=5e-5)
     np.testing.assert_allclose(statistics.std.flatten() / 255, [0.2470, 0.2435, 0.2616], atol=5e-5)
-    batch = cifar10 / "cifar-10-batches-py/data_batch_3"
+
+
+def test_a_damaged_cifar10_is_refused(cifar10, tmp_path):
+    folder = tmp_path / "cifar-10-batches-py"
+    folder.mkdir()
+    for path in (cifar10 / folder.name).iterdir():  # others need the folder as it is
+        (folder / path.name).symlink_to(path)
+    batch = folder / "data_batch_3"
     content = bytearray(batch.read_bytes())
     content[1_000_000] ^= 1
+    batch.unlink()
     batch.write_bytes(content)
     with pytest.raises(ValueError, match="cifar10 can't be read"):
-        load(dataset, CPU)
+        load(resolve("cifar10", {}, str(tmp_path), None), CPU)
 
 
 # --- the step
