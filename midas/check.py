@@ -313,8 +313,8 @@ def _file_problems(key: str, path: str | None, read: Callable[[Path], object]) -
 
 
 def _done(plan: Plan, cell: Cell) -> bool:
-    """Whether everything that needs a cell's data, or the benchmark's table, exists."""
+    """Whether everything that needs a cell's data exists."""
     steps = [] if plan.is_random(cell.method) else ["search"]
-    if cell.method in plan.evaluated(cell.experiment):
-        steps.append(plan.evaluation(cell.experiment.space))
+    if cell.method in cell.experiment.methods and plan.evaluation(cell.experiment.space) == "retrain":
+        steps.append("retrain")
     return all((plan.cell_folder(cell) / step / "metrics.json").exists() for step in steps)

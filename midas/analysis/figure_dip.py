@@ -74,7 +74,7 @@ def _draw_p_values(ax: Axes, table: pd.DataFrame, verdict: str) -> None:
 
 
 def _draw_weight(ax: Axes, values: np.ndarray, mean: float, row: pd.Series, family: str) -> None:
-    ax.hist(values.astype(np.float32), bins=40, color=COLOURS[row["operation"]], edgecolor="white", linewidth=0.3)
+    ax.hist(values, bins=40, color=COLOURS[row["operation"]], edgecolor="white", linewidth=0.3)
     ax.axvline(mean, color="black", linewidth=0.9, linestyle="--")
     edge = f"{node_label(family, row['source'])} → {node_label(family, row['target'])}"
     ax.margins(y=0.25)
