@@ -267,7 +267,7 @@ def test_none_has_logit_zero():
     mixing = network.cells[0].mixing
     assert isinstance(mixing, AttentionMixing)
     inputs, keys = [torch.randn(2, 16, 4).double()], torch.randn(2, 4, 16, 4).double()
-    weights = mixing(1, inputs, keys, (4, 4))
+    weights = mixing(1, inputs, keys.unbind(1), (4, 4))
     logits = mixing._logits(1, inputs[0], keys)
     assert (logits[..., 0] == 0).all()
     torch.testing.assert_close(weights.p, logits.softmax(-1).mean(1))

@@ -10,12 +10,14 @@ import ctypes
 import hashlib
 import os
 import shutil
+import struct
 import subprocess
 import tempfile
 import warnings
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -31,6 +33,13 @@ TYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2}
 def usable(x: Tensor) -> bool:
     """Whether these functions can take a map of this device, type and layout."""
     return x.device.type == "cpu" and x.dtype in TYPES and x.stride(1) == 1 and compiled() is not None
+
+
+def usable_rows(*tensors: Tensor) -> bool:
+    """Whether `attend` can take these projections and means over patches."""
+    dtype, wanted = tensors[0].dtype, (torch.float32, torch.float64)
+    alike = all(x.dtype == dtype and x.device.type == "cpu" and x.stride(-1) == 1 for x in tensors)
+    return alike and dtype in wanted and compiled() is not None
 
 
 @cache
@@ -84,7 +93,7 @@ def enter(x: Tensor, grid: Grid | None, normalise: bool) -> Observed:
     pooled = x.new_empty((images, patches, channels), dtype=_wide(x)) if grid else None
     if normalise or grid:
         x = _laid(x, x)
-        _call("enter", x, grid, [*_map(x), *_addresses(mean, scale, shift, pooled)])
+        _call("enter", x.dtype, x.shape, grid, [*_map(x), *_addresses(mean, scale, shift, pooled)])
     return Observed(mean, scale, shift, pooled)
 
 
@@ -101,7 +110,7 @@ def leave(x: Tensor, observed: Observed, grid: Grid | None, parts: Gradients) ->
     numbers.append(len(terms))
     for first, gradient, p in terms:
         numbers += (*_map(gradient), first, p.data_ptr(), p.stride(0) if len(p) > 1 else 0)
-    _call("leave", x, grid, [*numbers, *_maps(given), *_maps(active), *_map(out)])
+    _call("leave", x.dtype, x.shape, grid, [*numbers, *_maps(given), *_maps(active), *_map(out)])
     return out
 
 
@@ -109,7 +118,7 @@ def mix(p: Tensor, scales: Tensor, shifts: Tensor, maps: Sequence[Tensor]) -> Te
     """See `sums.mix`."""
     maps = [_laid(x, maps[0]) for x in maps]
     out = torch.empty_like(maps[0], memory_format=torch.channels_last)
-    _call("mix", out, None, [*_maps(maps), *_addresses(scales, shifts, p), _step(p), *_map(out)])
+    _call("mix", out.dtype, out.shape, None, [*_maps(maps), *_addresses(scales, shifts, p), _step(p), *_map(out)])
     return out
 
 
@@ -121,7 +130,7 @@ def mix_backward(
     gradient = _laid(gradient, maps[0])
     found = torch.zeros_like(p), torch.zeros_like(scales), torch.zeros_like(shifts)
     known = [*_maps(maps), *_addresses(scales, shifts, p), _step(p), *_map(gradient)]
-    _call("mix_backward", gradient, None, [*known, *_addresses(*found)])
+    _call("mix_backward", gradient.dtype, gradient.shape, None, [*known, *_addresses(*found)])
     return gradient, *found
 
 
@@ -130,7 +139,7 @@ def average(x: Tensor, stride: int) -> Tensor:
     x = _laid(x, x)
     size = [(side - 1) // stride + 1 for side in x.shape[2:]]
     out = torch.empty((*x.shape[:2], *size), dtype=x.dtype, memory_format=torch.channels_last)
-    _call("average", x, None, [stride, *_map(x), *_map(out)])
+    _call("average", x.dtype, x.shape, None, [stride, *_map(x), *_map(out)])
     return out
 
 
@@ -138,20 +147,100 @@ def average_backward(gradient: Tensor, like: Tensor, stride: int) -> Tensor:
     """See `sums.average_backward`."""
     gradient = _laid(gradient, like)
     out = torch.empty_like(like, memory_format=torch.channels_last)
-    _call("average_backward", like, None, [stride, *_map(gradient), *_map(out)])
+    _call("average_backward", like.dtype, like.shape, None, [stride, *_map(gradient), *_map(out)])
     return out
 
 
+class Node(NamedTuple):
+    """What the attention of a node weighs.
+
+    Attributes:
+        inputs: means over patches of the maps of its E source nodes, each [B, R, C].
+        candidates: likewise of its K candidates.
+        entries: (place, set of the softmax, candidate or -1 for "none") of each weight, those of a set side by side.
+        places: P, how many there are, whether something is offered there or not.
+        query: W_Q [C, E C].
+        key: W_K [1, C, C], shared by all operations.
+        scale: of the logits.
+    """
+
+    inputs: Sequence[Tensor]
+    candidates: Sequence[Tensor]
+    entries: Sequence[tuple[int, int, int]]
+    places: int
+    query: Tensor
+    key: Tensor
+    scale: float
+
+    def numbers(self) -> list[int]:
+        """All of it as kernels.cpp takes it."""
+        rows = [[len(maps), *(n for x in maps for n in _rows(x))] for maps in (self.inputs, self.candidates)]
+        entries = [len(self.entries), *(n for entry in self.entries for n in entry)]
+        (scale,) = struct.unpack("q", struct.pack("d", self.scale))
+        return [*rows[0], *rows[1], *entries, *_addresses(self.query, self.key), scale, self.places]
+
+
+class Attended(NamedTuple):
+    """What `attend` finds, and keeps for the gradients.
+
+    Attributes:
+        weights: of each patch [B, R, P], 0 where nothing is offered.
+        p: their means [B, P].
+        projected: q and W_K^T q of each patch [B, R, 2, C].
+    """
+
+    weights: Tensor
+    p: Tensor
+    projected: Tensor
+
+
+def attend(node: Node) -> tuple[Attended, Tensor, Tensor]:
+    """Softmax over each set's logits ``scale * q . k`` in each patch, averaged: see `mixing.AttentionMixing`, which says it in torch.
+
+    Returns:
+        The weights; those of the candidates [B, K]; the means over patches [B, R, C] of the mixture that they make.
+    """
+    x = node.inputs[0]
+    images, patches, channels = x.shape
+    attended = Attended(
+        x.new_empty((images, patches, node.places)),
+        x.new_empty((images, node.places)),
+        x.new_empty((images, patches, 2, channels)),
+    )
+    share, means = x.new_empty((images, len(node.candidates))), torch.empty_like(x, memory_format=torch.contiguous_format)
+    _call_attention("attend", node, *attended, share, means)
+    return attended, share, means
+
+
+def attend_backward(
+    node: Node, attended: Attended, for_p: Tensor | None, for_share: Tensor | None, for_means: Tensor | None, learn: bool
+) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+    """Gradients of inputs [E, B, R, C], candidates [K, B, R, C] and, to `learn` them, of W_Q and W_K."""
+    x = node.inputs[0]
+    for_inputs, for_candidates = (x.new_empty((len(maps), *x.shape)) for maps in (node.inputs, node.candidates))
+    for_query, for_key = (torch.empty_like(w) if learn else None for w in (node.query, node.key))
+    given = [None if g is None else g.contiguous() for g in (for_p, for_share, for_means)]
+    _call_attention("attend_backward", node, *attended, *given, for_inputs, for_candidates, for_query, for_key)
+    return for_inputs, for_candidates, for_query, for_key
+
+
+def _call_attention(name: str, node: Node, *tensors: Tensor | None) -> None:
+    x = node.inputs[0]
+    images, patches, channels = x.shape
+    _call(name, x.dtype, (images, channels, patches, 1), None, [*node.numbers(), *_addresses(*tensors)])
+
+
 FUNCTIONS = {
-    f.__name__: number for number, f in enumerate((enter, leave, mix, mix_backward, average, average_backward))
+    f.__name__: number
+    for number, f in enumerate((enter, leave, mix, mix_backward, average, average_backward, attend, attend_backward))
 }
 
 
-def _call(name: str, like: Tensor, grid: Grid | None, numbers: list[int]) -> None:
-    """Call a kernel with the shape of `like` and what else it needs, in the order in which kernels.cpp takes it."""
-    numbers = [*like.shape, *(grid or (1, 1)), *numbers]
+def _call(name: str, dtype: torch.dtype, shape: Sequence[int], grid: Grid | None, numbers: list[int]) -> None:
+    """Call a kernel for maps of a type and shape with what else it needs, in the order in which kernels.cpp takes it."""
+    numbers = [*shape, *(grid or (1, 1)), *numbers]
     packed = (ctypes.c_int64 * len(numbers))(*numbers)
-    compiled().call(FUNCTIONS[name], TYPES[like.dtype], torch.get_num_threads(), packed)  # type: ignore[union-attr]
+    compiled().call(FUNCTIONS[name], TYPES[dtype], torch.get_num_threads(), packed)  # type: ignore[union-attr]
 
 
 def _wide(x: Tensor) -> torch.dtype:
@@ -173,6 +262,11 @@ def _map(x: Tensor) -> tuple[int, int, int]:
     """Address, and steps from an image and a pixel to the next."""
     image, _, row, pixel = x.stride()
     return x.data_ptr(), image, pixel if x.shape[3] > 1 else row
+
+
+def _rows(x: Tensor) -> tuple[int, int, int]:
+    """Address, and steps from an image and a patch to the next, of means over patches [B, R, C]."""
+    return x.data_ptr(), x.stride(0), x.stride(1)
 
 
 def _maps(maps: Sequence[Tensor]) -> list[int]:

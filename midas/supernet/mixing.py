@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from midas.settings import Method
 from midas.spaces import CellSpec, Space
+from midas.supernet import kernels
 from midas.supernet.mixture import Candidate, mixture
 from midas.supernet.topology import DISTRIBUTIONS
 
@@ -27,6 +28,7 @@ class Weights(NamedTuple):
         share: those of p that belong to a candidate with a map [B or 1, K].
         patches: weights of each patch [B, R, E, O], None for static weights.
         grid: patches down and across the node's map.
+        means: the means over patches [B, R, C] of the mixture that the image's weights make, where they are known.
     """
 
     p: Tensor
@@ -34,6 +36,7 @@ class Weights(NamedTuple):
     share: Tensor
     patches: Tensor | None = None
     grid: tuple[int, int] = (1, 1)
+    means: Tensor | None = None
 
 
 class NodeSlots(nn.Module):
@@ -81,6 +84,12 @@ class NodeSlots(nn.Module):
         self.register_buffer("unmapped", torch.tensor(self.none), persistent=False)
         self.register_buffer("operation", torch.tensor(self.mapped) % len(operations), persistent=False)
 
+    def entries(self, by_edge: bool) -> list[tuple[int, int, int]]:
+        """Weights as `kernels.Node` has them, in sets of each edge's or in one."""
+        candidates = {place: number for number, place in enumerate(self.mapped)}
+        places = sorted((*self.mapped, *self.none))
+        return [(place, place // self.shape[1] if by_edge else 0, candidates.get(place, -1)) for place in places]
+
     def share(self, p: Tensor) -> Tensor:
         """[..., E, O] -> [..., K]."""
         return _Take.apply(p.flatten(-2), self.places)
@@ -98,7 +107,7 @@ class StaticMixing(nn.Module):
 
     attends, shared = False, True
 
-    def __init__(self, spec: CellSpec, space: Space, method: Method, channels: int):
+    def __init__(self, spec: CellSpec, space: Space, method: Method, channels: int, fast: bool):
         super().__init__()
         self.slots = {node: NodeSlots(spec, space.operations, node) for node in spec.nodes}
         self._slots = nn.ModuleList(self.slots.values())  # so that they follow to the device
@@ -129,15 +138,17 @@ class AttentionMixing(nn.Module):
         space: its space.
         method: options of the attention, see `Method`.
         channels: C.
+        fast: False for torch's own operations, the same up to rounding.
     """
 
     attends, shared = True, False
 
-    def __init__(self, spec: CellSpec, space: Space, method: Method, channels: int):
+    def __init__(self, spec: CellSpec, space: Space, method: Method, channels: int, fast: bool):
         super().__init__()
         self.slots = {node: NodeSlots(spec, space.operations, node) for node in spec.nodes}
         self._slots = nn.ModuleList(self.slots.values())  # so that they follow to the device
-        self.distribution = DISTRIBUTIONS[distribution_of(method, space)]
+        distribution = distribution_of(method, space)
+        self.distribution = DISTRIBUTIONS[distribution]
         self.scale = channels**-0.5 if method.scale is None else method.scale
         self.per_operation = method.keys == "per_operation"
         self.operations = space.operations
@@ -150,21 +161,31 @@ class AttentionMixing(nn.Module):
             self.key[name] = _projection(learned, key_count, channels, channels)
             if slots.none and method.none_logit == "learned":
                 self.none[name] = nn.Parameter(torch.zeros(len(slots.none)))
+        self.adds_means = fast and method.mixing == "image"
+        kernel = self.adds_means and distribution in ("edge", "node") and not self.per_operation and not self.none
+        self.entries = {node: slots.entries(distribution == "edge") for node, slots in self.slots.items()} if kernel else {}
 
-    def forward(self, node: int, inputs: Sequence[Tensor], keys: Tensor, grid: tuple[int, int]) -> Weights:
+    def forward(self, node: int, inputs: Sequence[Tensor], keys: Sequence[Tensor], grid: tuple[int, int]) -> Weights:
         """Weights of a node for each image.
 
         Args:
             node: its number.
             inputs: the maps of its E source nodes, pooled over patches, each [B, R, C].
-            keys: its K candidate maps, pooled over patches [B, K, R, C], in the order of `NodeSlots.keys`.
+            keys: its K candidate maps, pooled over patches, each [B, R, C], in the order of `NodeSlots.keys`.
             grid: patches down and across; R is their product.
         """
+        slots, name = self.slots[node], str(node)
         with torch.autocast(inputs[0].device.type, enabled=False):  # logits in bfloat16 would be rounded to 3 digits
-            logits = self._logits(node, torch.cat(list(inputs), 2), keys)
-            patches, pi = self.distribution(logits)
+            if self.entries and kernels.usable_rows(self.query[name], *inputs, *keys):
+                what = (self.entries[node], len(slots.offset), self.scale)
+                p, share, means, patches = _Attention.apply(what, self.query[name], self.key[name], len(inputs), *inputs, *keys)
+                return Weights(p.unflatten(-1, slots.shape), None, share, patches.unflatten(-1, slots.shape), grid, means)
+            stacked = torch.stack(list(keys), 1)
+            patches, pi = self.distribution(self._logits(node, torch.cat(list(inputs), 2), stacked))
             p = patches.mean(1)
-            return Weights(p, None if pi is None else pi.mean(1), self.slots[node].share(p), patches, grid)
+            share = slots.share(p)
+            means = _mixed_means(share, stacked) if self.adds_means else None
+            return Weights(p, None if pi is None else pi.mean(1), share, patches, grid, means)
 
     def _logits(self, node: int, inputs: Tensor, keys: Tensor) -> Tensor:
         """Logits [B, R, E, O] of inputs [B, R, E C] and keys [B, K, R, C].
@@ -193,6 +214,33 @@ MIXINGS: dict[str, type[StaticMixing] | type[AttentionMixing]] = {
 
 `attends`: whether it is given pooled maps. `shared`: whether all cells of a kind have one in common.
 """
+
+
+class _Attention(torch.autograd.Function):
+    """A node's attention by the kernels: p [B, E O], share [B, K], means of the mixture [B, R, C], weights of patches [B, R, E O]."""
+
+    @staticmethod
+    def forward(ctx, what, query, key, edges, *rows):  # type: ignore[no-untyped-def]
+        ctx.set_materialize_grads(False)
+        node = kernels.Node(rows[:edges], rows[edges:], *what[:2], query, key, what[2])
+        attended, share, means = kernels.attend(node)
+        ctx.save_for_backward(query, key, *attended, *rows)
+        ctx.what, ctx.edges = what, edges
+        ctx.mark_non_differentiable(attended.weights)
+        return attended.p, share, means, attended.weights
+
+    @staticmethod
+    def backward(ctx, for_p, for_share, for_means, _):  # type: ignore[no-untyped-def]
+        query, key, weights, p, projected, *rows = ctx.saved_tensors
+        node = kernels.Node(rows[: ctx.edges], rows[ctx.edges :], *ctx.what[:2], query, key, ctx.what[2])
+        learn = ctx.needs_input_grad[1] or ctx.needs_input_grad[2]
+        found = kernels.attend_backward(node, kernels.Attended(weights, p, projected), for_p, for_share, for_means, learn)
+        return None, *found[2:], None, *found[0].unbind(0), *found[1].unbind(0)
+
+
+def _mixed_means(share: Tensor, keys: Tensor) -> Tensor:
+    """Means over patches [B, R, C] of a mixture with weights `share` [B or 1, K] of maps with means `keys` [B, K, R, C]."""
+    return (share[:, None] @ keys.to(share.dtype).flatten(2)).view(-1, *keys.shape[2:])
 
 
 class _Take(torch.autograd.Function):

@@ -57,7 +57,7 @@ class SearchCell(nn.Module):
         fast: bool,
     ):
         super().__init__()
-        self.spec, self.patch_size, self.mixing, self.fast = spec, method.patch_size, mixing, fast
+        self.spec, self.patch_size, self.mixing = spec, method.patch_size, mixing
         self.preprocess = nn.ModuleList(preprocess)
         sources = sorted({source for source, _ in spec.edges})
         self.candidates = nn.ModuleList(
@@ -91,15 +91,10 @@ class SearchCell(nn.Module):
         for node in self.spec.nodes:
             slots = self.mixing.slots[node]
             candidates = [found[key] for key in slots.keys]
-            keys = (
-                torch.stack([c.pooled for c in candidates if c.pooled is not None], 1) if self.mixing.attends else None
-            )
+            keys = [candidate.pooled for candidate in candidates]
             weights = self.mixing(node, [pooled[source] for source in slots.sources], keys, grid)
             output = self.mix(weights, slots, candidates)
-            add(
-                output,
-                _pooled(weights.share, keys) if self.fast and self.mix is mix_images and keys is not None else None,
-            )
+            add(output, weights.means)
             record.append(weights)
             if self.observer:
                 self.observer(NodeView(node, slots.keys, candidates, weights, output))
@@ -145,7 +140,7 @@ class Supernet(nn.Module):
     def _make_cell(self, kind: str, channels_in: tuple[int, ...], channels: int, reduction_prev: bool) -> SearchCell:
         spec = self.space.cells[kind]
         make = MIXINGS[self.method.weights]
-        mixing = self._shared.get(kind) or make(spec, self.space, self.method, channels)
+        mixing = self._shared.get(kind) or make(spec, self.space, self.method, channels, self.fast)
         if make.shared:
             self._shared[kind] = mixing
         preprocess: list[nn.Module] = [nn.Identity() for _ in channels_in]
@@ -179,12 +174,6 @@ class Supernet(nn.Module):
     def _mixing_parameters(self) -> list[nn.Parameter]:
         mixings = nn.ModuleList(cell.mixing for cell in self.cells)
         return list(mixings.parameters())  # shared ones once
-
-
-def _pooled(share: Tensor, keys: Tensor) -> Tensor:
-    """Means over patches [B, R, C] of a mixture with weights `share` [B or 1, K] of maps with means `keys` [B, K, R, C]."""
-    with torch.autocast(share.device.type, enabled=False):
-        return (share[:, None] @ keys.to(share.dtype).flatten(2)).view(-1, *keys.shape[2:])
 
 
 def _network_norm(channels: int) -> nn.BatchNorm2d:
