@@ -106,39 +106,57 @@ inline void images(int threads, i64 count, i64 channels, F f) {
     all(std::integral_constant<int, 1>{});
 }
 
-// Rows of a stretch, whose sums and one map fit into the nearest cache.
-template <typename T>
-inline i64 rows(const Shape& s) {
-    return std::min(s.height, std::max(i64(1), i64(512 * sizeof(T)) / (s.width * s.channels)));
-}
+// Sums of W pixels of one block, in registers.
+template <int N, int W, typename T>
+struct Tile {
+    using V = Lane<T, N>;
+    V sum[W];
 
-// f(first pixel, pixels) for the stretches of an image.
-template <typename T, typename F>
-inline void stretches(const Shape& s, F f) {
-    for (i64 y = 0; y < s.height; y += rows<T>(s)) f(y * s.width, std::min(rows<T>(s), s.height - y) * s.width);
-}
+    // += factor * map, or the map alone; `x` is the block of the first pixel
+    void add(const T* x, i64 step, V factor) {
+        for (int i = 0; i < W; i++) sum[i] += factor * load<N>(x + i * step);
+    }
+    void add(const T* x, i64 step) {
+        for (int i = 0; i < W; i++) sum[i] += load<N>(x + i * step);
+    }
+    void add(const T* x, i64 step, Sum<T> factor, const Sum<T>* each) {
+        for (int i = 0; i < W; i++) sum[i] += load<N>(x + i * step) * (factor * each[i]);
+    }
+    void add(V value) {
+        for (int i = 0; i < W; i++) sum[i] += value;
+    }
+    // 0 where the map isn't positive
+    void mask(const T* x, i64 step) {
+        for (int i = 0; i < W; i++) sum[i] = load<N>(x + i * step) > 0 ? sum[i] : V{};
+    }
+    void keep(V* to, i64 step) const {
+        for (int i = 0; i < W; i++) to[i * step] = sum[i];
+    }
+    V total() const {
+        V all = {};
+        for (int i = 0; i < W; i++) all += sum[i];
+        return all;
+    }
+    V dot(const T* x, i64 step) const {
+        V all = {};
+        for (int i = 0; i < W; i++) all += sum[i] * load<N>(x + i * step);
+        return all;
+    }
+    void write(T* to, i64 step) const {
+        for (int i = 0; i < W; i++) store<N>(to + i * step, sum[i]);
+    }
+};
 
-// f(block, first pixel, end): a few pixels at a time, so that memory is read in order and a block's sum stays in a register.
-template <typename F>
-inline void tiles(i64 pixels, i64 blocks, F f) {
-    for (i64 i = 0; i < pixels; i += 8)
-        for (i64 j = 0; j < blocks; j++) f(j, i, std::min(i + 8, pixels));
-}
-
-// sum += factor(block) * map, for all pixels of a stretch; `x` is its first pixel, `width` the blocks of a pixel of the sum.
+// f(empty tile, block, first pixel) for all pixels from `first` on.
 template <int N, typename T, typename F>
-inline void accumulate(Lane<T, N>* sum, i64 width, const T* x, i64 step, i64 pixels, i64 count, F factor) {
-    tiles(pixels, count, [&](i64 j, i64 i, i64 end) {
-        const auto k = factor(j);
-        for (; i < end; i++) sum[i * width + j] += k * load<N>(x + i * step + j * N);
-    });
-}
-
-template <int N, typename T>
-inline void write(const Lane<T, N>* sum, T* to, i64 step, i64 pixels, i64 count) {
-    tiles(pixels, count, [&](i64 j, i64 i, i64 end) {
-        for (; i < end; i++) store<N>(to + i * step + j * N, sum[i * count + j]);
-    });
+inline void sums(i64 first, i64 end, i64 blocks, F f) {
+    const auto step = [&](auto width) {
+        constexpr int W = decltype(width)::value;
+        for (; first + W <= end; first += W)
+            for (i64 j = 0; j < blocks; j++) f(Tile<N, W, T>{}, j, first);
+    };
+    step(std::integral_constant<int, 8>{});
+    step(std::integral_constant<int, 1>{});
 }
 
 // Means over patches [B, R, C], and unless `mean` is 0 mean, scale and shift [C] of the normalisation, which they then have too.
@@ -229,40 +247,30 @@ void leave(int threads, Shape s, i64 part, Map<const T> map, const Sum<T>* mean,
     images(threads, s.images, part, [&](auto block, i64 b) {
         constexpr int N = decltype(block)::value;
         using V = Lane<T, N>;
-        const i64 M = C / N;
-        std::vector<V> constants(R * M), buffer(rows<T>(s) * s.width * M);
-        V* sum = buffer.data();
+        std::vector<V> constants(R * C / N);
         for (i64 i = 0; i < R * C; i++) {
             const i64 r = i / C, c = i % C;
             const S share = (scale ? scale[c] : S(1)) / S(tall * broad);
             constants[i / N][i % N] = constant[c] + (for_pooled ? of_patch(b, r, c) * share : S(0));
         }
-        stretches<T>(s, [&](i64 from, i64 pixels) {
-            const auto once = [](i64) { return S(1); };
-            const T* x = map.at(b, from);
-            std::fill(sum, sum + pixels * M, V{});
-            for (const auto& g : active) accumulate<N>(sum, M, g.at(b, from), g.pixel, pixels, M, once);
-            if (!active.empty())
-                tiles(pixels, M, [&](i64 j, i64 i, i64 end) {
-                    for (; i < end; i++) sum[i * M + j] = load<N>(x + i * map.pixel + j * N) > 0 ? sum[i * M + j] : V{};
-                });
-            if (mean || for_pooled)
-                for (i64 run = 0; run < pixels; run += broad) {
-                    const i64 y = (from + run) / s.width, left = (from + run) % s.width;
-                    const V* k = &constants[(y / tall * s.across + left / broad) * M];
-                    for (i64 j = 0; j < M; j++)
-                        for (i64 i = run; i < run + broad; i++) sum[i * M + j] += k[j];
+        for (i64 from = 0; from < s.pixels(); from += broad) {  // a row of a patch
+            const i64 r = from / s.width / tall * s.across + from % s.width / broad;
+            sums<N, T>(from, from + broad, C / N, [&](auto sum, i64 j, i64 i) {
+                const T* x = map.at(b, i) + j * N;
+                for (const auto& g : active) sum.add(g.at(b, i) + j * N, g.pixel);
+                if (!active.empty()) sum.mask(x, map.pixel);
+                if (mean || for_pooled) sum.add(constants[r * C / N + j]);
+                if (mean) sum.add(x, map.pixel, load<N>(&slope[j * N]));
+                for (const Term<T>& term : terms) {
+                    const i64 c = j * N - term.first;
+                    if (c < 0 || c >= part) continue;
+                    const S p = term.p[b * term.step];
+                    sum.add(term.gradient.at(b, i) + c, term.gradient.pixel, scale ? p * load<N>(scale + j * N) : V{} + p);
                 }
-            if (mean) accumulate<N>(sum, M, x, map.pixel, pixels, M, [&](i64 j) { return load<N>(&slope[j * N]); });
-            for (const Term<T>& term : terms) {
-                const S p = term.p[b * term.step];
-                const auto factor = [&](i64 j) { return scale ? p * load<N>(scale + term.first + j * N) : V{} + p; };
-                const auto& g = term.gradient;
-                accumulate<N>(sum + term.first / N, M, g.at(b, from), g.pixel, pixels, part / N, factor);
-            }
-            for (const auto& g : given) accumulate<N>(sum, M, g.at(b, from), g.pixel, pixels, M, once);
-            write<N>(sum, out.at(b, from), out.pixel, pixels, M);
-        });
+                for (const auto& g : given) sum.add(g.at(b, i) + j * N, g.pixel);
+                sum.write(out.at(b, i) + j * N, out.pixel);
+            });
+        }
     });
 }
 
@@ -275,17 +283,16 @@ void mix(int threads, Shape s, const std::vector<Map<const T>>& maps, const Sum<
         constexpr int N = decltype(block)::value;
         using V = Lane<T, N>;
         const i64 M = C / N;
-        std::vector<V> buffer(rows<T>(s) * s.width * M), shift(M);
-        V* sum = buffer.data();
+        std::vector<V> factors(K * M), shift(M);
         for (i64 k = 0; k < K; k++)
-            for (i64 j = 0; j < M; j++) shift[j] += p[b * step + k] * load<N>(shifts + k * C + j * N);
-        stretches<T>(s, [&](i64 from, i64 pixels) {
-            for (i64 i = 0; i < pixels; i++) std::copy(shift.begin(), shift.end(), sum + i * M);
-            for (i64 k = 0; k < K; k++) {
-                const auto factor = [&](i64 j) { return p[b * step + k] * load<N>(scales + k * C + j * N); };
-                accumulate<N>(sum, M, maps[k].at(b, from), maps[k].pixel, pixels, M, factor);
+            for (i64 j = 0; j < M; j++) {
+                factors[k * M + j] = p[b * step + k] * load<N>(scales + k * C + j * N);
+                shift[j] += p[b * step + k] * load<N>(shifts + k * C + j * N);
             }
-            write<N>(sum, out.at(b, from), out.pixel, pixels, M);
+        sums<N, T>(0, s.pixels(), M, [&](auto sum, i64 j, i64 i) {
+            sum.add(shift[j]);
+            for (i64 k = 0; k < K; k++) sum.add(maps[k].at(b, i) + j * N, maps[k].pixel, factors[k * M + j]);
+            sum.write(out.at(b, i) + j * N, out.pixel);
         });
     });
 }
@@ -300,23 +307,11 @@ void mix_backward(int threads, Shape s, const std::vector<Map<const T>>& maps, c
         constexpr int N = decltype(block)::value;
         using V = Lane<T, N>;
         const i64 M = C / N;
-        std::vector<V> buffer(rows<T>(s) * s.width * M), dots((K + 1) * M);
-        V* g = buffer.data();
-        stretches<T>(s, [&](i64 from, i64 pixels) {
-            const T* x = gradient.at(b, from);
-            tiles(pixels, M, [&](i64 j, i64 i, i64 end) {
-                V sum = {};
-                for (; i < end; i++) sum += g[i * M + j] = load<N>(x + i * gradient.pixel + j * N);
-                dots[K * M + j] += sum;
-            });
-            for (i64 k = 0; k < K; k++) {
-                x = maps[k].at(b, from);
-                tiles(pixels, M, [&](i64 j, i64 i, i64 end) {
-                    V sum = {};
-                    for (; i < end; i++) sum += g[i * M + j] * load<N>(x + i * maps[k].pixel + j * N);
-                    dots[k * M + j] += sum;
-                });
-            }
+        std::vector<V> dots((K + 1) * M);
+        sums<N, T>(0, s.pixels(), M, [&](auto g, i64 j, i64 i) {
+            g.add(gradient.at(b, i) + j * N, gradient.pixel);
+            dots[K * M + j] += g.total();
+            for (i64 k = 0; k < K; k++) dots[k * M + j] += g.dot(maps[k].at(b, i) + j * N, maps[k].pixel);
         });
         for (i64 k = 0; k <= K; k++)
             for (i64 j = 0; j < M; j++) store<N>(&products[(k * s.images + b) * C + j * N], dots[k * M + j]);
@@ -362,13 +357,11 @@ void average(int threads, Shape s, i64 stride, Map<const T> map, Map<T> out) {
         const i64 M = s.channels / N;
         std::vector<V> column((s.width + 2) * M);  // with a border of zeros
         for (i64 y = 0; y < w.height(); y++) {
-            std::fill(column.begin() + M, column.end() - M, V{});
-            for (i64 v = std::max(y * stride - 1, i64(0)); v < std::min(y * stride + 2, s.height); v++) {
-                const T* x = map.at(b, v * s.width);
-                V* sum = column.data() + M;
-                for (i64 i = 0; i < s.width; i++, x += map.pixel)
-                    for (i64 j = 0; j < M; j++) *sum++ += load<N>(x + j * N);
-            }
+            const i64 top = std::max(y * stride - 1, i64(0)), bottom = std::min(y * stride + 2, s.height);
+            sums<N, T>(0, s.width, M, [&](auto sum, i64 j, i64 i) {
+                for (i64 v = top; v < bottom; v++) sum.add(map.at(b, v * s.width + i) + j * N, map.pixel);
+                sum.keep(&column[(i + 1) * M + j], M);
+            });
             T* to = out.at(b, y * w.width());
             for (i64 i = 0; i < w.width(); i++, to += out.pixel)
                 for (i64 j = 0; j < M; j++) {
@@ -388,13 +381,12 @@ void average_backward(int threads, Shape s, i64 stride, Map<const T> gradient, M
         const i64 M = s.channels / N;
         std::vector<V> column((s.width + 2) * M);  // zero where no mean is centred, and on the border
         for (i64 y = 0; y < s.height; y++) {
-            std::fill(column.begin(), column.end(), V{});
-            for (i64 v = (std::max(y, i64(1)) + stride - 2) / stride; v * stride <= y + 1 && v < w.height(); v++) {
-                const T* x = gradient.at(b, v * w.width());
-                for (i64 i = 0; i < w.width(); i++, x += gradient.pixel)
-                    for (i64 j = 0; j < M; j++)
-                        column[(i * stride + 1) * M + j] += load<N>(x + j * N) * (w.down[v] * w.across[i]);
-            }
+            const i64 top = (std::max(y, i64(1)) + stride - 2) / stride, bottom = std::min((y + 1) / stride + 1, w.height());
+            sums<N, T>(0, w.width(), M, [&](auto sum, i64 j, i64 i) {
+                for (i64 v = top; v < bottom; v++)
+                    sum.add(gradient.at(b, v * w.width() + i) + j * N, gradient.pixel, w.down[v], &w.across[i]);
+                sum.keep(&column[(i * stride + 1) * M + j], stride * M);
+            });
             T* to = out.at(b, y * s.width);
             const V* c = column.data();
             for (i64 i = 0; i < s.width; i++, to += out.pixel)
