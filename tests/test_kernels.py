@@ -89,6 +89,64 @@ def test_average(dtype, channels, side, stride):
     close([found], [expected], dtype)
 
 
+def node(channels, entries, candidates, dtype=torch.float64, seed=0):
+    """A node with two inputs and its candidates on a grid of 2x3 patches, three images."""
+    generator = torch.Generator().manual_seed(seed)
+    draw = lambda *shape: torch.randn(shape, generator=generator, dtype=dtype)  # noqa: E731
+    rows = [draw(3, 6, channels) for _ in range(2 + candidates)]
+    places = max(place for place, *_ in entries) + 2  # nothing is offered at the last
+    return kernels.Node(
+        rows[:2], rows[2:], entries, places, draw(channels, 2 * channels), draw(1, channels, channels), 0.7
+    )
+
+
+ENTRIES = {
+    "edges": [(0, 0, -1), (1, 0, 0), (3, 0, 1), (4, 1, -1), (5, 1, 2)],
+    "one set": [(0, 0, -1), (1, 0, 0), (3, 0, 1), (4, 0, -1), (5, 0, 2)],
+    "no none": [(0, 0, 0), (1, 0, 1), (2, 1, 2)],
+}
+
+
+def attention_in_torch(query, key, *rows, like):
+    """p, share and means of a node, written out."""
+    inputs, candidates = torch.cat(rows[:2], 2), rows[2:]
+    back = torch.einsum("brd,dc->brc", torch.einsum("bre,de->brd", inputs, query), key[0]) * like.scale
+    p = query.new_zeros(3, 6, like.places)
+    for number in {number for _, number, _ in like.entries}:
+        own = [(place, k) for place, s, k in like.entries if s == number]
+        logits = [(back * candidates[k]).sum(2) if k >= 0 else query.new_zeros(3, 6) for _, k in own]
+        p[:, :, [place for place, _ in own]] = torch.stack(logits, 2).softmax(2)
+    p = p.mean(1)
+    order = sorted((k, place) for place, _, k in like.entries if k >= 0)
+    share = p[:, [place for _, place in order]]
+    return p, share, torch.einsum("bk,bkrc->brc", share, torch.stack(candidates, 1))
+
+
+@pytest.mark.parametrize("channels", CHANNELS)
+@pytest.mark.parametrize("entries", ENTRIES.values(), ids=ENTRIES)
+def test_attention_and_its_gradients(channels, entries):
+    what = node(channels, entries, 3)
+    leaves = [x.requires_grad_() for x in (what.query, what.key, *what.inputs, *what.candidates)]
+    expected = attention_in_torch(*leaves, like=what)
+    attended, share, means = kernels.attend(what)
+    close([attended.p, share, means, attended.weights.mean(1)], [*expected, expected[0]], torch.float64)
+    weights = [torch.randn_like(x) for x in expected]
+    for asked in ([0, 1, 2], [1], [2]):
+        given = [w if n in asked else None for n, w in enumerate(weights)]
+        loss = sum((w * x).sum() for w, x in zip(given, expected, strict=True) if w is not None)
+        for_inputs, for_candidates, *learned = kernels.attend_backward(what, attended, *given, learn=True)
+        wanted = torch.autograd.grad(loss, leaves, retain_graph=True)
+        close([*learned, *for_inputs, *for_candidates], wanted, torch.float64)
+    assert kernels.attend_backward(what, attended, *weights, learn=False)[2:] == (None, None)
+
+
+def test_attention_of_large_logits_is_finite():
+    what = node(4, ENTRIES["edges"], 3, torch.float32)
+    attended, _, _ = kernels.attend(what._replace(scale=1e6))
+    assert attended.p.isfinite().all()
+    torch.testing.assert_close(attended.p.sum(1), torch.full((3,), 2.0))
+
+
 def test_any_layout_and_parts_of_wider_maps_are_read_right():
     whole = make(torch.float64, 3, 12, 8, 8)
     maps = [
@@ -112,12 +170,16 @@ def test_not_a_number_and_infinity_pass_through(dtype):
 def test_the_number_of_threads_does_not_change_a_bit():
     x, g = make(torch.float32, 7, 16, 8, 8), make(torch.float32, 7, 16, 8, 8, seed=1)
     p, scales, shifts = torch.rand(7, 1), torch.rand(1, 16), torch.rand(1, 16)
+    what = node(16, ENTRIES["edges"], 3, torch.float32)
     found = []
     before = torch.get_num_threads()
     try:
         for threads in (1, 2, 5):
             torch.set_num_threads(threads)
+            attended, share, means = kernels.attend(what)
+            gradients = kernels.attend_backward(what, attended, None, share, means, learn=True)
             found.append([*kernels.enter(x, (2, 2), True), *kernels.mix_backward(g, p, scales, shifts, [x])])
+            found[-1] += [*attended, share, means, *gradients]
     finally:
         torch.set_num_threads(before)
     for other in found[1:]:

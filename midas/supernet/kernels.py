@@ -14,6 +14,7 @@ import struct
 import subprocess
 import tempfile
 import warnings
+from array import array
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -104,9 +105,9 @@ def leave(x: Tensor, observed: Observed, grid: Grid | None, parts: Gradients) ->
     terms = [Term(first, _laid(gradient, x), p) for first, gradient, p in parts.terms]
     given, active = [_laid(g, x) for g in parts.given], [_laid(g, x) for g in parts.active]
     small = [None if g is None else g.contiguous() for g in (parts.scale, parts.shift)]
+    pooled = parts.pooled if parts.pooled is None or parts.pooled.stride(2) == 1 else parts.pooled.contiguous()
     numbers = [terms[0].gradient.shape[1] if terms else x.shape[1], *_map(x)]
-    numbers += _addresses(observed.mean, observed.scale, observed.pooled, *small, parts.pooled)
-    numbers += (0, 0, 0) if parts.pooled is None else parts.pooled.stride()
+    numbers += [*_addresses(observed.mean, observed.scale, observed.pooled, *small), *_rows(pooled)]
     numbers.append(len(terms))
     for first, gradient, p in terms:
         numbers += (*_map(gradient), first, p.data_ptr(), p.stride(0) if len(p) > 1 else 0)
@@ -195,7 +196,7 @@ class Attended(NamedTuple):
 
 
 def attend(node: Node) -> tuple[Attended, Tensor, Tensor]:
-    """Softmax over each set's logits ``scale * q . k`` in each patch, averaged: see `mixing.AttentionMixing`, which says it in torch.
+    """Softmax over each set of logits ``scale * q . k`` in each patch, averaged; `mixing.AttentionMixing` says it in torch.
 
     Returns:
         The weights; those of the candidates [B, K]; the means over patches [B, R, C] of the mixture that they make.
@@ -207,13 +208,21 @@ def attend(node: Node) -> tuple[Attended, Tensor, Tensor]:
         x.new_empty((images, node.places)),
         x.new_empty((images, patches, 2, channels)),
     )
-    share, means = x.new_empty((images, len(node.candidates))), torch.empty_like(x, memory_format=torch.contiguous_format)
+    share, means = (
+        x.new_empty((images, len(node.candidates))),
+        torch.empty_like(x, memory_format=torch.contiguous_format),
+    )
     _call_attention("attend", node, *attended, share, means)
     return attended, share, means
 
 
 def attend_backward(
-    node: Node, attended: Attended, for_p: Tensor | None, for_share: Tensor | None, for_means: Tensor | None, learn: bool
+    node: Node,
+    attended: Attended,
+    for_p: Tensor | None,
+    for_share: Tensor | None,
+    for_means: Tensor | None,
+    learn: bool,
 ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
     """Gradients of inputs [E, B, R, C], candidates [K, B, R, C] and, to `learn` them, of W_Q and W_K."""
     x = node.inputs[0]
@@ -239,8 +248,8 @@ FUNCTIONS = {
 def _call(name: str, dtype: torch.dtype, shape: Sequence[int], grid: Grid | None, numbers: list[int]) -> None:
     """Call a kernel for maps of a type and shape with what else it needs, in the order in which kernels.cpp takes it."""
     numbers = [*shape, *(grid or (1, 1)), *numbers]
-    packed = (ctypes.c_int64 * len(numbers))(*numbers)
-    compiled().call(FUNCTIONS[name], TYPES[dtype], torch.get_num_threads(), packed)  # type: ignore[union-attr]
+    packed = array("q", numbers)
+    compiled().call(FUNCTIONS[name], TYPES[dtype], torch.get_num_threads(), packed.buffer_info()[0])  # type: ignore[union-attr]
 
 
 def _wide(x: Tensor) -> torch.dtype:
@@ -264,9 +273,9 @@ def _map(x: Tensor) -> tuple[int, int, int]:
     return x.data_ptr(), image, pixel if x.shape[3] > 1 else row
 
 
-def _rows(x: Tensor) -> tuple[int, int, int]:
-    """Address, and steps from an image and a patch to the next, of means over patches [B, R, C]."""
-    return x.data_ptr(), x.stride(0), x.stride(1)
+def _rows(x: Tensor | None) -> tuple[int, int, int]:
+    """Address, and steps from an image and a patch to the next, of means over patches [B, R, C], channels side by side."""
+    return (0, 0, 0) if x is None else (x.data_ptr(), x.stride(0), x.stride(1))
 
 
 def _maps(maps: Sequence[Tensor]) -> list[int]:

@@ -163,7 +163,9 @@ class AttentionMixing(nn.Module):
                 self.none[name] = nn.Parameter(torch.zeros(len(slots.none)))
         self.adds_means = fast and method.mixing == "image"
         kernel = self.adds_means and distribution in ("edge", "node") and not self.per_operation and not self.none
-        self.entries = {node: slots.entries(distribution == "edge") for node, slots in self.slots.items()} if kernel else {}
+        self.entries = (
+            {node: slots.entries(distribution == "edge") for node, slots in self.slots.items()} if kernel else {}
+        )
 
     def forward(self, node: int, inputs: Sequence[Tensor], keys: Sequence[Tensor], grid: tuple[int, int]) -> Weights:
         """Weights of a node for each image.
@@ -178,8 +180,12 @@ class AttentionMixing(nn.Module):
         with torch.autocast(inputs[0].device.type, enabled=False):  # logits in bfloat16 would be rounded to 3 digits
             if self.entries and kernels.usable_rows(self.query[name], *inputs, *keys):
                 what = (self.entries[node], len(slots.offset), self.scale)
-                p, share, means, patches = _Attention.apply(what, self.query[name], self.key[name], len(inputs), *inputs, *keys)
-                return Weights(p.unflatten(-1, slots.shape), None, share, patches.unflatten(-1, slots.shape), grid, means)
+                p, share, means, patches = _Attention.apply(
+                    what, self.query[name], self.key[name], len(inputs), *inputs, *keys
+                )
+                return Weights(
+                    p.unflatten(-1, slots.shape), None, share, patches.unflatten(-1, slots.shape), grid, means
+                )
             stacked = torch.stack(list(keys), 1)
             patches, pi = self.distribution(self._logits(node, torch.cat(list(inputs), 2), stacked))
             p = patches.mean(1)
@@ -217,7 +223,7 @@ MIXINGS: dict[str, type[StaticMixing] | type[AttentionMixing]] = {
 
 
 class _Attention(torch.autograd.Function):
-    """A node's attention by the kernels: p [B, E O], share [B, K], means of the mixture [B, R, C], weights of patches [B, R, E O]."""
+    """A node by the kernels: p [B, E O], share [B, K], means of the mixture [B, R, C], weights of patches [B, R, E O]."""
 
     @staticmethod
     def forward(ctx, what, query, key, edges, *rows):  # type: ignore[no-untyped-def]
@@ -234,7 +240,9 @@ class _Attention(torch.autograd.Function):
         query, key, weights, p, projected, *rows = ctx.saved_tensors
         node = kernels.Node(rows[: ctx.edges], rows[ctx.edges :], *ctx.what[:2], query, key, ctx.what[2])
         learn = ctx.needs_input_grad[1] or ctx.needs_input_grad[2]
-        found = kernels.attend_backward(node, kernels.Attended(weights, p, projected), for_p, for_share, for_means, learn)
+        found = kernels.attend_backward(
+            node, kernels.Attended(weights, p, projected), for_p, for_share, for_means, learn
+        )
         return None, *found[2:], None, *found[0].unbind(0), *found[1].unbind(0)
 
 
