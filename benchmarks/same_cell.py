@@ -1,7 +1,7 @@
 """Do the fast settings find what the plain ones find? ``python -m benchmarks.same_cell DATA FOLDER``.
 
 Searches NAS-Bench-201 on the first 10,000 images of CIFAR-10 (half each) with every fast setting on and off, from the same
-initial values, and with two other seeds. Compares mean weights p over the validation half, and decoded cells. FOLDER keeps
+initial values (but for merged edges, whose parameters are drawn in another order), and with two other seeds. Compares mean weights p over the validation half, and decoded cells. FOLDER keeps
 the searches: started again, it goes on. Writes benchmarks/same_cell.json.
 """
 
@@ -29,6 +29,7 @@ WAYS: dict[str, tuple[int, dict[str, Any]]] = {
     "fast": (0, {}),
     "plain": (0, {"fast": False, "channels_last": False}),
     "bfloat16": (0, {"precision": "bfloat16"}),
+    "merged": (0, {"merge_edges": True}),
     "seed 1": (1, {}),
     "seed 2": (2, {}),
 }
@@ -85,7 +86,7 @@ def main() -> None:
         "processor": processor(),
         "versions": versions(),
         "searches": rows,
-        "ways": differences(weights, [("fast", "plain"), ("fast", "bfloat16")]),
+        "ways": differences(weights, [("fast", name) for name in ("plain", "bfloat16", "merged")]),
         "seeds": differences(weights, list(combinations(seeds, 2))),
     }
     Path(__file__).with_name("same_cell.json").write_text(json.dumps(found, indent=1) + "\n")
