@@ -25,9 +25,8 @@ from benchmarks.bench import CELLS, Contestant, stepper
 from midas import depthwise
 from midas.provenance import processor, versions
 from midas.spaces import get_space
-from midas.supernet import Supernet, mixture
+from midas.supernet import Supernet, mixing, mixture
 from midas.supernet.candidates import Dense, Pooling, Separable
-from midas.supernet.mixing import AttentionMixing
 
 PASSES = 5
 """Times that a candidate map moves: statistics and sum read it; dot products read it, its gradient reads it and is written."""
@@ -38,7 +37,8 @@ PARTS: dict[str, tuple[Any, str]] = {
     "depthwise convolutions, backward": (depthwise._Depthwise, "backward"),
     "statistics and pooled keys, forward": (mixture._Enter, "forward"),
     "gradients of raw maps and states": (mixture._Enter, "backward"),
-    "attention, forward": (AttentionMixing, "forward"),
+    "attention, forward": (mixing.AttentionMixing, "forward"),
+    "attention, backward": (mixing._Attention, "backward"),
     "sums, forward": (mixture._Mixture, "forward"),
     "dot products of the sums, backward": (mixture._Mixture, "backward"),
 }
