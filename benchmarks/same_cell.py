@@ -1,8 +1,9 @@
 """Do the fast settings find what the plain ones find? ``python -m benchmarks.same_cell DATA FOLDER``.
 
 Searches NAS-Bench-201 on the first 10,000 images of CIFAR-10 (half each) with every fast setting on and off, from the same
-initial values (but for merged edges, whose parameters are drawn in another order), and with two other seeds. Compares mean weights p over the validation half, and decoded cells. FOLDER keeps
-the searches: started again, it goes on. Writes benchmarks/same_cell.json.
+initial values (but for merged edges, whose parameters are drawn in another order), and with two other seeds. Compares mean
+weights p over the validation half, and decoded cells. FOLDER keeps the searches: started again, it goes on. Writes
+benchmarks/same_cell.json.
 """
 
 from __future__ import annotations
