@@ -80,7 +80,8 @@ def _draw_weight(ax: Axes, values: np.ndarray, mean: float, row: pd.Series, fami
     ax.margins(y=0.25)
     text = f"mean {mean:.4f}\np-value {row['p_value']:.3f}"
     text += "" if len(values) == row["images"] else f"\n({len(values):,} images shown)"
-    ax.text(0.98, 0.97, text, transform=ax.transAxes, va="top", ha="right", fontsize=7)
+    x, side = (0.02, "left") if 2 * mean > sum(ax.get_xlim()) else (0.98, "right")  # away from the bulk
+    ax.text(x, 0.97, text, transform=ax.transAxes, va="top", ha=side, fontsize=7)
     ax.set(xlabel=f"weight of {operation_label(row['operation'])} on edge {edge}, cell {row['cell']}", ylabel="images")
     ax.locator_params(axis="x", nbins=5)
     ax.ticklabel_format(axis="x", useOffset=False, style="plain")
