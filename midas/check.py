@@ -121,7 +121,7 @@ def _experiment_problems(plan: Plan, experiment: Experiment, key: str) -> Iterat
     if space is None:
         yield f"{key}.space: {experiment.space!r} does not exist; allowed: {', '.join(SPACES)}"
         return
-    if plan.evaluation(space.name) == "retrain" and experiment.retrain is None:
+    if experiment.methods and plan.evaluation(space.name) == "retrain" and experiment.retrain is None:
         yield f"{key}.retrain: missing; cells of {space.name} on {experiment.dataset} must be trained (no table is named)"
     yield from _cells_problems(space, experiment, key)
     if experiment.transfer:
@@ -152,7 +152,9 @@ def _experiment_problems(plan: Plan, experiment: Experiment, key: str) -> Iterat
 
 
 def _name_problems(plan: Plan, experiment: Experiment, key: str) -> Iterator[str]:
-    """Methods that don't exist, or are named twice in one list."""
+    """Methods that don't exist, are named twice in one list, or none at all."""
+    if not experiment.methods + experiment.ablation:
+        yield f"{key}.methods: missing; at least one method, or one of ablation"
     lists = {"methods": experiment.methods, "ablation": experiment.ablation}
     if experiment.transfer:
         lists["transfer.methods"] = experiment.transfer.methods

@@ -304,7 +304,7 @@ class Plan:
     def tables(self) -> list[int]:
         """Numbers of the tables that this configuration has experiments for."""
         experiments = self.config.experiments
-        spaces = {experiment.space for experiment in experiments}
+        spaces = {experiment.space for experiment in experiments if experiment.methods}
         wanted = {
             1: "nas_bench_201" in spaces,
             2: "darts" in spaces,
