@@ -263,6 +263,7 @@ TOGETHER = [
         ["mida"],
         "experiments.0.methods: method 'mida' does not exist; allowed: midas, static, no_patch",
     ),
+    ("experiments.0.methods", [], "experiments.0.methods: missing; at least one method, or one of ablation"),
     (
         "experiments.1.ablation",
         ["x"],
@@ -652,6 +653,16 @@ def test_tables_and_figures_follow_from_the_experiments(raw):
     raw["experiments"][0] |= {"space": "s3", "transfer": TRANSFER, "cost": COST}
     plan = load(raw)
     assert (plan.tables(), plan.figures()) == ([3, 4, 6], [10])
+
+
+def test_searches_alone_need_no_retraining(raw):
+    experiment = raw["experiments"][1]
+    del experiment["retrain"]
+    raw["experiments"] = [experiment | {"methods": [], "ablation": ["midas", "static", "no_patch"]}]
+    plan = load(raw)
+    assert len(runs(plan, "search")) == 3 * len(raw["seeds"])
+    assert not list(plan.cells(evaluated=True))
+    assert (plan.tables(), plan.figures()) == ([5], [1, 2, 3, 4, 5])
 
 
 def test_lookup_runs_name_their_files(raw, tmp_path):
