@@ -210,7 +210,6 @@ WRONG = [
         "perhaps",
         "experiments.0.retrain.nesterov: 'perhaps' is not allowed; input should be a",
     ),
-    ("experiments.0.methods", [], "experiments.0.methods: [] is not allowed; list should have at least 1 item"),
     ("experiments", [], "experiments: [] is not allowed; list should have at least 1 item"),
     ("methods", [], "methods: [] is not allowed; input should be a valid dictionary"),
     ("data_root", 3, "data_root: 3 is not allowed; input should be a valid string"),
