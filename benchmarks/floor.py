@@ -26,17 +26,18 @@ from midas import depthwise
 from midas.provenance import processor, versions
 from midas.spaces import get_space
 from midas.supernet import Supernet, mixing, mixture
-from midas.supernet.candidates import Dense, Pooling, Separable
+from midas.supernet.candidates import Pooling, Separable
 
 PASSES = 5
 """Times that a candidate map moves: statistics and sum read it; dot products read it, its gradient reads it and is written."""
 PARTS: dict[str, tuple[Any, str]] = {
-    "dense convolutions, forward": (Dense, "forward"),
+    "dense convolutions with their statistics, forward": (mixture._Convolved, "forward"),
+    "dense convolutions with their maps' gradients, backward": (mixture._Convolved, "backward"),
     "separable convolutions, forward": (Separable, "forward"),
     "pooling candidates, forward": (Pooling, "forward"),
     "depthwise convolutions, backward": (depthwise._Depthwise, "backward"),
-    "statistics and pooled keys, forward": (mixture._Enter, "forward"),
-    "gradients of raw maps and states": (mixture._Enter, "backward"),
+    "statistics and pooled keys of the others, forward": (mixture._Enter, "forward"),
+    "gradients of other raw maps and of states": (mixture._Enter, "backward"),
     "attention, forward": (mixing.AttentionMixing, "forward"),
     "attention, backward": (mixing._Attention, "backward"),
     "sums, forward": (mixture._Mixture, "forward"),

@@ -22,7 +22,8 @@ class Experiment(Strict):
         description="digits, digit_pairs (embedded), cifar10, cifar100, svhn, or a name of the key datasets"
     )
     methods: list[Name] = Field(
-        [], description="methods that are searched, decoded and evaluated; none where searches alone are compared (ablation)"
+        [],
+        description="methods that are searched, decoded and evaluated; none where searches alone are compared (ablation)",
     )
     ablation: list[Name] = Field(
         [],
@@ -30,7 +31,9 @@ class Experiment(Strict):
         "where there is a table",
     )
     search: Search = Field(description="search protocol")
-    retrain: Retrain | None = Field(None, description="retraining protocol; may be left out where cells are looked up, or none is evaluated")
+    retrain: Retrain | None = Field(
+        None, description="retraining protocol; may be left out where cells are looked up, or none is evaluated"
+    )
     transfer: Transfer | None = Field(None, description="training of the found cells on large images: table 3")
     cost: Cost | None = Field(None, description="measurement of what a search costs: table 6")
 

@@ -65,6 +65,42 @@ def test_leave(channels, parts, grid, normalise, static, given_count, active_cou
     close([kernels.leave(x, observed, grid, gradients)], [sums.leave(x, observed, grid, gradients)], dtype)
 
 
+def pointwise_and_gradients(functions, x, weight, grid, gradient, p, pooled):
+    """Map, statistics, and gradients of map and weight; by the kernel, or (with None) by torch."""
+    scale, shift = torch.linspace(-1, 1, len(weight), dtype=p.dtype), torch.linspace(0, 1, len(weight), dtype=p.dtype)
+    terms = [sums.Term(first, gradient, p[:, 0]) for first in range(0, len(weight), gradient.shape[1])]
+    parts = sums.Gradients(scale, shift, pooled, terms, [make(x.dtype, len(x), len(weight), *x.shape[2:], seed=3)], [])
+    if functions is kernels:
+        out, observed = kernels.pointwise(x, weight, grid)
+        return out, *observed, *kernels.pointwise_backward(x, weight, out, observed, grid, parts, learn=True)
+    out = torch.nn.functional.conv2d(x, weight)
+    observed = sums.enter(out, grid, True)
+    gradient = sums.leave(out, observed, grid, parts).to(p.dtype)
+    for_x = torch.nn.functional.conv_transpose2d(gradient, weight.to(p.dtype)).to(x.dtype)
+    for_weight = torch.einsum("bohw,bchw->oc", gradient, x.to(p.dtype))[..., None, None]
+    return out, *observed, for_x, for_weight
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+@pytest.mark.parametrize("channels", [16, 32, 48, 64])
+@pytest.mark.parametrize(("side", "grid"), [(8, (2, 4)), (8, None), (5, (1, 1))])
+def test_pointwise(dtype, channels, parts, side, grid):
+    wider = make(dtype, 6, channels + 16, side, side)
+    if not kernels.usable_pointwise(wider):
+        pytest.skip("this processor has no products of bfloat16")
+    wide = kernels._wide(wider)
+    weight = make(dtype, parts * channels, channels, 1, 1, seed=1) / channels**0.5
+    p, gradient = torch.rand(6, 1, dtype=wide), make(dtype, 6, channels, side, side, seed=2)
+    pooled = torch.randn(6, grid[0] * grid[1], parts * channels, dtype=wide) if grid else None
+    for x in (wider[:, 16:], wider[:, 16:].contiguous(), wider[:, 16:].contiguous(memory_format=torch.channels_last)):
+        found, expected = (pointwise_and_gradients(f, x, weight, grid, gradient, p, pooled) for f in (kernels, None))
+        *found, for_weight = found
+        *expected, wanted = expected
+        close(found, expected, dtype)
+        # sums over all pixels, of gradients that are rounded
+        torch.testing.assert_close(for_weight / wanted.std(), wanted / wanted.std(), rtol=0, atol=BOUNDS[dtype])
+
+
 @pytest.mark.parametrize("channels", CHANNELS)
 @pytest.mark.parametrize("static", [True, False])
 def test_mix(dtype, channels, static):
@@ -170,6 +206,7 @@ def test_not_a_number_and_infinity_pass_through(dtype):
 def test_the_number_of_threads_does_not_change_a_bit():
     x, g = make(torch.float32, 7, 16, 8, 8), make(torch.float32, 7, 16, 8, 8, seed=1)
     p, scales, shifts = torch.rand(7, 1), torch.rand(1, 16), torch.rand(1, 16)
+    weight = make(torch.float32, 16, 16, 1, 1)
     what = node(16, ENTRIES["edges"], 3, torch.float32)
     found = []
     before = torch.get_num_threads()
@@ -178,7 +215,12 @@ def test_the_number_of_threads_does_not_change_a_bit():
             torch.set_num_threads(threads)
             attended, share, means = kernels.attend(what)
             gradients = kernels.attend_backward(what, attended, None, share, means, learn=True)
-            found.append([*kernels.enter(x, (2, 2), True), *kernels.mix_backward(g, p, scales, shifts, [x])])
+            out, observed = kernels.pointwise(x, weight, (2, 2))
+            parts = sums.Gradients(p[0].expand(16), None, None, [sums.Term(0, g, p[:, 0])], [], [])
+            found.append(
+                [out, *observed, *kernels.pointwise_backward(x, weight, out, observed, (2, 2), parts, learn=True)]
+            )
+            found[-1].extend([*kernels.enter(x, (2, 2), True), *kernels.mix_backward(g, p, scales, shifts, [x])])
             found[-1] += [*attended, share, means, *gradients]
     finally:
         torch.set_num_threads(before)

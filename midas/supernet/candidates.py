@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from midas.depthwise import Depthwise
 from midas.spaces import CellSpec
-from midas.supernet.mixture import Candidate, average_pool, normalised, plain, unchanged
+from midas.supernet.mixture import Candidate, average_pool, convolved, normalised, plain, unchanged
 from midas.supernet.patches import Grid
 from midas.supernet.sums import EPSILON
 
@@ -223,17 +223,21 @@ class Candidates(nn.Module):
         wide = active[-1].repeat(1, self.copies, 1, 1) if self.copies > 1 else None
         found: dict[tuple[int, str], Candidate] = {}
         for (operation, edges), module, own_active in zip(self.branches, self.operations, active[:count], strict=True):
-            raw = module(whole.raw, own_active, own_active if wide is None else wide)
-            if isinstance(module, Skip):
-                own = whole
-            elif not self.fast:
-                own = plain(
-                    F.batch_norm(raw, None, None, training=True, eps=EPSILON) if module.normalised else raw, grid
-                )
-            else:
-                own = normalised(raw, grid) if module.normalised else unchanged(raw, grid)[0]
+            own = self._candidate(module, whole, own_active, own_active if wide is None else wide, grid)
             found |= {(edge, operation): one for edge, one in zip(edges, self._split(own, len(edges)), strict=True)}
         return whole.pooled, found
+
+    def _candidate(
+        self, module: nn.Module, whole: Candidate, active: Tensor, wide: Tensor, grid: Grid | None
+    ) -> Candidate:
+        if isinstance(module, Skip):
+            return whole
+        if self.fast and isinstance(module, Dense):
+            return convolved(active, module.conv, grid)
+        raw = module(whole.raw, active, wide)
+        if self.fast:
+            return normalised(raw, grid) if module.normalised else unchanged(raw, grid)[0]
+        return plain(F.batch_norm(raw, None, None, training=True, eps=EPSILON) if module.normalised else raw, grid)
 
     def _split(self, whole: Candidate, edges: int) -> Iterator[Candidate]:
         if whole.raw.shape[1] == self.channels:  # one edge, or one map for all edges

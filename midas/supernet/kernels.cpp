@@ -80,6 +80,7 @@ struct Map {
 
     template <typename U>
     explicit Map(const Map<U>& other) : start(other.start), image(other.image), pixel(other.pixel) {}
+    Map(T* start, i64 image, i64 pixel) : start(start), image(image), pixel(pixel) {}
     explicit Map(const i64* three) : start(reinterpret_cast<T*>(three[0])), image(three[1]), pixel(three[2]) {}
     T* at(i64 b, i64 i) const { return start + b * image + i * pixel; }
 };
@@ -104,17 +105,69 @@ struct Shape {
     i64 pixels() const { return height * width; }
 };
 
-// f(channels of a block as a constant, image) for all images; all of `channels` are whole blocks.
+// f(channels of a block as a constant, number) for all numbers below `count`, shared out to threads.
+template <int N, typename F>
+inline void share_out(int threads, i64 count, F f) {
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (i64 b = 0; b < count; b++) f(std::integral_constant<int, N>{}, b);
+}
+
+// The same for all images; all of `channels` are whole blocks.
 template <typename F>
 inline void images(int threads, i64 count, i64 channels, F f) {
-    const auto all = [&](auto block) {
-#pragma omp parallel for num_threads(threads) schedule(static)
-        for (i64 b = 0; b < count; b++) f(block, b);
-    };
-    if (channels % 16 == 0) return all(std::integral_constant<int, 16>{});
-    if (channels % 4 == 0) return all(std::integral_constant<int, 4>{});
-    all(std::integral_constant<int, 1>{});
+    if (channels % 16 == 0) return share_out<16>(threads, count, f);
+    if (channels % 4 == 0) return share_out<4>(threads, count, f);
+    share_out<1>(threads, count, f);
 }
+
+// Factors of products [depth, columns] as they are summed: in the type of sums, or two rows of bfloat16 side by side, for which some
+// processors have an instruction. Rows have `step` numbers between them.
+template <typename T>
+struct Factors {
+    static constexpr bool known = true;
+    static constexpr i64 together = 1;  // rows
+    using E = T;
+    const E* start;
+    i64 depth, step;
+
+    Factors(const T* rows, i64 step, i64 depth, i64) : start(rows), depth(depth), step(step) {}
+    template <int N>
+    static Lane<T, N> plus(Lane<T, N> sum, E number, const E* each) {
+        return sum + number * load<N>(each);
+    }
+};
+
+template <>
+struct Factors<BFloat16> {
+#ifdef __AVX512BF16__
+    static constexpr bool known = true;
+    static constexpr i64 together = 2;
+    using E = std::uint32_t;
+    std::vector<E> pairs;
+    const E* start;
+    i64 depth, step;
+
+    Factors(const BFloat16* rows, i64 step, i64 count, i64 columns)
+        : pairs((count + 1) / 2 * columns), start(pairs.data()), depth((count + 1) / 2), step(columns) {
+        for (i64 i = 0; i < count; i += 2) {
+            const BFloat16 *first = rows + i * step, *second = first + step;
+            E* to = &pairs[i / 2 * columns];
+            if (i + 1 < count)
+                for (i64 j = 0; j < columns; j++) to[j] = first[j].bits | E(second[j].bits) << 16;
+            else
+                for (i64 j = 0; j < columns; j++) to[j] = first[j].bits;
+        }
+    }
+    Factors(const Factors&) = delete;
+    template <int N>
+    static Lane<float, N> plus(Lane<float, N> sum, E number, const E* each) {
+        static_assert(N == 16);
+        return Lane<float, N>(_mm512_dpbf16_ps(__m512(sum), (__m512bh)_mm512_loadu_si512(each), (__m512bh)_mm512_set1_epi32(int(number))));
+    }
+#else
+    static constexpr bool known = false;
+#endif
+};
 
 // Sums of W pixels of one block, in registers.
 template <int N, int W, typename T>
@@ -126,11 +179,21 @@ struct Tile {
     void add(const T* x, i64 step, V factor) {
         for (int i = 0; i < W; i++) sum[i] += factor * load<N>(x + i * step);
     }
-    void add(const T* x, i64 step) {
+    template <typename From>
+    void add(const From* x, i64 step) {
         for (int i = 0; i < W; i++) sum[i] += load<N>(x + i * step);
     }
     void add(const T* x, i64 step, Sum<T> factor, const Sum<T>* each) {
         for (int i = 0; i < W; i++) sum[i] += load<N>(x + i * step) * (factor * each[i]);
+    }
+    // += each pixel's number (or two) times a row of factors
+    template <typename From, typename Step>
+    void outer(const From* numbers, Step step, const typename Factors<T>::E* each) {
+        for (int i = 0; i < W; i++) {
+            typename Factors<T>::E number;
+            std::memcpy(&number, numbers + i * step, sizeof number);
+            sum[i] = Factors<T>::template plus<N>(sum[i], number, each);
+        }
     }
     void add(V value) {
         for (int i = 0; i < W; i++) sum[i] += value;
@@ -152,7 +215,8 @@ struct Tile {
         for (int i = 0; i < W; i++) all += sum[i] * load<N>(x + i * step);
         return all;
     }
-    void write(T* to, i64 step) const {
+    template <typename To>
+    void write(To* to, i64 step) const {
         for (int i = 0; i < W; i++) store<N>(to + i * step, sum[i]);
     }
 };
@@ -171,13 +235,17 @@ inline void sums(i64 first, i64 end, i64 blocks, F f) {
 
 // Means over patches [B, R, C], and unless `mean` is 0 mean, scale and shift [C] of the normalisation, which they then have too.
 template <typename T>
-void enter(int threads, Shape s, Map<const T> map, Sum<T>* mean, Sum<T>* scale, Sum<T>* shift, Sum<T>* pooled) {
+struct Entering {
     using S = Sum<T>;
-    const i64 C = s.channels, R = s.patches(), tall = s.height / s.down, broad = s.width / s.across;
-    std::vector<S> means(s.images * C), spreads(s.images * C);
-    images(threads, s.images, C, [&](auto block, i64 b) {
-        constexpr int N = decltype(block)::value;
+    Shape s;
+    Map<const T> map;
+    S *mean, *scale, *shift, *pooled;
+    std::vector<S> means = std::vector<S>(s.images * s.channels), spreads = means;
+
+    template <int N>
+    void image(i64 b) {
         using V = Lane<T, N>;
+        const i64 C = s.channels, R = s.patches(), tall = s.height / s.down, broad = s.width / s.across;
         for (i64 first = 0; first < C; first += N) {
             V total = {};
             for (i64 r = 0; r < R; r++) {
@@ -205,38 +273,57 @@ void enter(int threads, Shape s, Map<const T> map, Sum<T>* mean, Sum<T>* scale, 
             store<N>(&means[b * C + first], total);
             store<N>(&spreads[b * C + first], spread);
         }
-    });
-    if (!mean) return;
-    std::vector<double> average(C), variance(C);
-    for (i64 b = 0; b < s.images; b++)
-        for (i64 c = 0; c < C; c++) average[c] += means[b * C + c] / double(s.images);
-    for (i64 b = 0; b < s.images; b++)
-        for (i64 c = 0; c < C; c++) {
-            const double d = means[b * C + c] - average[c];
-            variance[c] += (spreads[b * C + c] / s.pixels() + d * d) / double(s.images);
-        }
-    for (i64 c = 0; c < C; c++) {
-        mean[c] = S(average[c]);
-        scale[c] = S(1 / std::sqrt(variance[c] + EPSILON));
-        shift[c] = -mean[c] * scale[c];
     }
-    if (pooled)
-        for (i64 i = 0; i < s.images * R; i++)
-            for (i64 c = 0; c < C; c++) pooled[i * C + c] = (pooled[i * C + c] - mean[c]) * scale[c];
+
+    // after all images
+    void finish() {
+        if (!mean) return;
+        const i64 C = s.channels;
+        std::vector<double> average(C), variance(C);
+        for (i64 b = 0; b < s.images; b++)
+            for (i64 c = 0; c < C; c++) average[c] += means[b * C + c] / double(s.images);
+        for (i64 b = 0; b < s.images; b++)
+            for (i64 c = 0; c < C; c++) {
+                const double d = means[b * C + c] - average[c];
+                variance[c] += (spreads[b * C + c] / s.pixels() + d * d) / double(s.images);
+            }
+        for (i64 c = 0; c < C; c++) {
+            mean[c] = S(average[c]);
+            scale[c] = S(1 / std::sqrt(variance[c] + EPSILON));
+            shift[c] = -mean[c] * scale[c];
+        }
+        if (pooled)
+            for (i64 i = 0; i < s.images * s.patches(); i++)
+                for (i64 c = 0; c < C; c++) pooled[i * C + c] = (pooled[i * C + c] - mean[c]) * scale[c];
+    }
+};
+
+template <typename T>
+void enter(int threads, Entering<T> e) {
+    images(threads, e.s.images, e.s.channels, [&](auto block, i64 b) { e.template image<decltype(block)::value>(b); });
+    e.finish();
 }
 
 // Gradient of a map, in four sums: from mean, variance and patches; from terms (in parts of `part` channels); as given; and from
 // gradients of relu(map).
 template <typename T>
-void leave(int threads, Shape s, i64 part, Map<const T> map, const Sum<T>* mean, const Sum<T>* scale, const Sum<T>* pooled,
-           const Sum<T>* for_scale, const Sum<T>* for_shift, const Sum<T>* for_pooled, const i64* steps,
-           const std::vector<Term<T>>& terms, const std::vector<Map<const T>>& given, const std::vector<Map<const T>>& active,
-           Map<T> out) {
+struct Leaving {
     using S = Sum<T>;
-    const i64 C = s.channels, R = s.patches(), broad = s.width / s.across, tall = s.height / s.down;
-    const auto of_patch = [&](i64 b, i64 r) { return for_pooled + b * steps[0] + r * steps[1]; };
-    std::vector<S> slope(C), constant(C);
-    if (mean) {
+    Shape s;
+    i64 part;
+    Map<const T> map;
+    const S *mean, *scale, *pooled, *for_scale, *for_shift, *for_pooled;
+    const i64* steps;
+    std::vector<Term<T>> terms;
+    std::vector<Map<const T>> given, active;
+    std::vector<S> slope = std::vector<S>(s.channels), constant = slope;
+
+    const S* of_patch(i64 b, i64 r) const { return for_pooled + b * steps[0] + r * steps[1]; }
+
+    // before all images: what comes by way of mean and variance
+    void begin() {
+        if (!mean) return;
+        const i64 C = s.channels, R = s.patches();
         const double pixels = double(s.images) * s.pixels();
         std::vector<double> by_scale(C), by_shift(C);
         if (for_pooled)
@@ -256,9 +343,11 @@ void leave(int threads, Shape s, i64 part, Map<const T> map, const Sum<T>* mean,
             constant[c] = S(-by_shift[c] * a / pixels - double(slope[c]) * mean[c]);
         }
     }
-    images(threads, s.images, part, [&](auto block, i64 b) {
-        constexpr int N = decltype(block)::value;
+
+    template <int N, typename To>
+    void image(i64 b, Map<To> out) const {
         using V = Lane<T, N>;
+        const i64 C = s.channels, R = s.patches(), broad = s.width / s.across, tall = s.height / s.down;
         std::vector<V> constants(R * C / N);
         for (i64 r = 0; r < R; r++)
             for (i64 c = 0; c < C; c += N) {
@@ -282,6 +371,90 @@ void leave(int threads, Shape s, i64 part, Map<const T> map, const Sum<T>* mean,
                 for (const auto& g : given) sum.add(g.at(b, i) + j * N, g.pixel);
                 sum.write(out.at(b, i) + j * N, out.pixel);
             });
+        }
+    }
+};
+
+template <typename T>
+void leave(int threads, Leaving<T> l, Map<T> out) {
+    l.begin();
+    images(threads, l.s.images, l.part, [&](auto block, i64 b) { l.template image<decltype(block)::value>(b, out); });
+}
+
+template <typename S>
+std::vector<S> transposed(const S* x, i64 rows, i64 columns) {
+    std::vector<S> y(rows * columns);
+    for (i64 i = 0; i < rows; i++)
+        for (i64 j = 0; j < columns; j++) y[j * rows + i] = x[i * columns + j];
+    return y;
+}
+
+// out_i = sum_k x_ik factors_k for some pixels i.
+template <int N, typename T>
+inline void product(const T* x, i64 step, i64 pixels, const Factors<T>& factors, Map<T> out, i64 b, i64 columns) {
+    const auto run = [&](auto step) {
+        sums<N, T>(0, pixels, columns / N, [&](auto sum, i64 j, i64 i) {
+            for (i64 k = 0; k < factors.depth; k++)
+                sum.outer(x + i * step + k * Factors<T>::together, step, factors.start + k * factors.step + j * N);
+            sum.write(out.at(b, i) + j * N, out.pixel);
+        });
+    };
+    // constants leave the registers to the sums
+    if (step == 16) return run(std::integral_constant<i64, 16>{});
+    if (step == 32) return run(std::integral_constant<i64, 32>{});
+    if (step == 64) return run(std::integral_constant<i64, 64>{});
+    run(step);
+}
+
+// The map of a 1x1 convolution with W [C, D] of another of D channels, and `enter` of each image while it is in the cache; C and D
+// are multiples of 16.
+template <typename T>
+void pointwise(int threads, Entering<T> e, Map<const T> from, i64 depth, const T* weight, Map<T> out) {
+    const i64 C = e.s.channels;
+    const std::vector<T> turned = transposed(weight, C, depth);
+    const Factors<T> factors(turned.data(), C, depth, C);
+    share_out<16>(threads, e.s.images, [&](auto block, i64 b) {
+        constexpr int N = decltype(block)::value;
+        product<N, T>(from.at(b, 0), from.pixel, e.s.pixels(), factors, out, b, C);
+        e.template image<N>(b);
+    });
+    e.finish();
+}
+
+// Its gradients from those that `leave` adds up image by image: of the map and, unless it is 0, of W.
+template <typename T>
+void pointwise_backward(int threads, Leaving<T> l, Map<const T> from, i64 depth, const T* weight, Map<T> for_from,
+                        Sum<T>* for_weight) {
+    using S = Sum<T>;
+    const i64 C = l.s.channels, B = l.s.images, pixels = l.s.pixels(), together = 4, groups = (B + together - 1) / together;
+    const Factors<T> factors(weight, depth, C, depth);
+    std::vector<S> found(for_weight ? groups * C * depth : 0);
+    l.begin();
+    share_out<16>(threads, groups, [&](auto block, i64 group) {
+        constexpr int N = decltype(block)::value;
+        std::vector<T> gradient(pixels * C);
+        for (i64 b = group * together; b < std::min((group + 1) * together, B); b++) {
+            l.template image<N>(b, Map<T>(gradient.data(), 0, C));
+            product<N, T>(gradient.data(), C, pixels, factors, for_from, b, depth);
+            if (!for_weight) continue;
+            const Factors<T> rows(from.at(b, 0), from.pixel, pixels, depth), gradients(gradient.data(), C, pixels, C);
+            for (i64 j = 0; j < depth; j += N)
+                sums<N, T>(0, C, 1, [&](auto sum, i64, i64 c) {
+                    S* total = &found[(group * C + c) * depth + j];
+                    sum.add(total, depth);
+                    for (i64 k = 0; k < rows.depth; k++)
+                        sum.outer(gradients.start + k * gradients.step + c, 1, rows.start + k * rows.step + j);
+                    sum.write(total, depth);
+                });
+        }
+    });
+    if (!for_weight) return;
+    share_out<16>(threads, C, [&](auto block, i64 c) {  // in the order of images
+        constexpr int N = decltype(block)::value;
+        for (i64 j = 0; j < depth; j += N) {
+            Lane<T, N> sum = {};
+            for (i64 group = 0; group < groups; group++) sum += load<N>(&found[(group * C + c) * depth + j]);
+            store<N>(for_weight + c * depth + j, sum);
         }
     });
 }
@@ -456,14 +629,6 @@ inline S dot(const S* x, const S* y, i64 count) {
     return total;
 }
 
-template <typename S>
-std::vector<S> transposed(const S* x, i64 rows, i64 columns) {
-    std::vector<S> y(rows * columns);
-    for (i64 i = 0; i < rows; i++)
-        for (i64 j = 0; j < columns; j++) y[j * rows + i] = x[i * columns + j];
-    return y;
-}
-
 // Weights, their means p, those of the candidates ("share" [B, K]), and the mixture's means over patches [B, R, C].
 template <typename S>
 void attend(int threads, const Attention<S>& a, S* share, S* means) {
@@ -594,7 +759,28 @@ struct Numbers {
     }
 };
 
-enum Function { ENTER, LEAVE, MIX, MIX_BACKWARD, AVERAGE, AVERAGE_BACKWARD, ATTEND, ATTEND_BACKWARD };  // in the order of FUNCTIONS in kernels.py
+enum Function { ENTER, LEAVE, POINTWISE, POINTWISE_BACKWARD, MIX, MIX_BACKWARD, AVERAGE, AVERAGE_BACKWARD, ATTEND, ATTEND_BACKWARD };  // as in kernels.py
+
+template <typename T>
+Entering<T> entering(const Shape& s, Numbers& n) {
+    using S = Sum<T>;
+    const auto map = n.map<const T>();
+    S *mean = n.address<S>(), *scale = n.address<S>(), *shift = n.address<S>(), *pooled = n.address<S>();
+    return {s, map, mean, scale, shift, pooled};
+}
+
+template <typename T>
+Leaving<T> leaving(const Shape& s, Numbers& n) {
+    using S = Sum<T>;
+    const i64 part = *n.take(1);
+    const auto map = n.map<const T>();
+    const S *mean = n.address<const S>(), *scale = n.address<const S>(), *pooled = n.address<const S>();
+    const S *for_scale = n.address<const S>(), *for_shift = n.address<const S>(), *for_pooled = n.address<const S>();
+    const i64* steps = n.take(2);
+    const auto terms = n.list<Term<T>>(6);
+    const auto given = n.list<Map<const T>>(3), active = n.list<Map<const T>>(3);
+    return {s, part, map, mean, scale, pooled, for_scale, for_shift, for_pooled, steps, terms, given, active};
+}
 
 // Arguments are evaluated in any order, hence a variable for each that is taken.
 template <typename T>
@@ -602,19 +788,20 @@ void call(int function, int threads, Numbers n) {
     using S = Sum<T>;
     const Shape s = n.shape();
     if (function == ENTER) {
-        const auto map = n.map<const T>();
-        S *mean = n.address<S>(), *scale = n.address<S>(), *shift = n.address<S>(), *pooled = n.address<S>();
-        enter<T>(threads, s, map, mean, scale, shift, pooled);
+        enter<T>(threads, entering<T>(s, n));
     } else if (function == LEAVE) {
-        const i64 part = *n.take(1);
-        const auto map = n.map<const T>();
-        const S *mean = n.address<const S>(), *scale = n.address<const S>(), *pooled = n.address<const S>();
-        const S *for_scale = n.address<const S>(), *for_shift = n.address<const S>(), *for_pooled = n.address<const S>();
-        const i64* steps = n.take(2);
-        const auto terms = n.list<Term<T>>(6);
-        const auto given = n.list<Map<const T>>(3), active = n.list<Map<const T>>(3);
+        const auto l = leaving<T>(s, n);
+        leave<T>(threads, l, n.map<T>());
+    } else if (function == POINTWISE || function == POINTWISE_BACKWARD) {
+        const auto from = n.map<const T>();
+        const i64 depth = *n.take(1);
+        const T* weight = n.address<const T>();
         const auto out = n.map<T>();
-        leave<T>(threads, s, part, map, mean, scale, pooled, for_scale, for_shift, for_pooled, steps, terms, given, active, out);
+        S* for_weight = n.address<S>();
+        if constexpr (Factors<T>::known) {
+            if (function == POINTWISE) return pointwise<T>(threads, entering<T>(s, n), from, depth, weight, out);
+            pointwise_backward<T>(threads, leaving<T>(s, n), from, depth, weight, out, for_weight);
+        }
     } else if (function == MIX || function == MIX_BACKWARD) {
         const auto maps = n.list<Map<const T>>(3);
         const S *scales = n.address<const S>(), *shifts = n.address<const S>(), *p = n.address<const S>();
@@ -648,3 +835,6 @@ extern "C" void call(int function, int type, int threads, const i64* numbers) {
     if (type == 1) call<double>(function, threads, {numbers});
     if (type == 2) call<BFloat16>(function, threads, {numbers});
 }
+
+// Whether this processor multiplies numbers of a type in `pointwise`.
+extern "C" int multiplies(int type) { return type != 2 || Factors<BFloat16>::known; }

@@ -36,6 +36,11 @@ def usable(x: Tensor) -> bool:
     return x.device.type == "cpu" and x.dtype in TYPES and x.stride(1) == 1 and compiled() is not None
 
 
+def usable_pointwise(x: Tensor) -> bool:
+    """Whether `pointwise` can take a map: channels that fill whole registers, products of its type."""
+    return usable(x) and x.shape[1] % 16 == 0 and bool(compiled().multiplies(TYPES[x.dtype]))  # type: ignore[union-attr]
+
+
 def usable_rows(*tensors: Tensor) -> bool:
     """Whether `attend` can take these projections and means over patches."""
     dtype, wanted = tensors[0].dtype, (torch.float32, torch.float64)
@@ -88,31 +93,85 @@ def _compile() -> Path:
 
 def enter(x: Tensor, grid: Grid | None, normalise: bool) -> Observed:
     """See `sums.enter`."""
-    images, channels = x.shape[:2]
-    patches = grid[0] * grid[1] if grid else 1
-    mean, scale, shift = x.new_empty((3, channels), dtype=_wide(x)).unbind(0) if normalise else (None, None, None)
-    pooled = x.new_empty((images, patches, channels), dtype=_wide(x)) if grid else None
+    observed = _unobserved(x, grid, normalise)
     if normalise or grid:
         x = _laid(x, x)
-        _call("enter", x.dtype, x.shape, grid, [*_map(x), *_addresses(mean, scale, shift, pooled)])
-    return Observed(mean, scale, shift, pooled)
+        _call("enter", x.dtype, x.shape, grid, _entering(x, observed))
+    return observed
 
 
 def leave(x: Tensor, observed: Observed, grid: Grid | None, parts: Gradients) -> Tensor:
     """See `sums.leave`."""
     x = _laid(x, x)
     out = torch.empty_like(x, memory_format=torch.channels_last)
-    terms = [Term(first, _laid(gradient, x), p) for first, gradient, p in parts.terms]
-    given, active = [_laid(g, x) for g in parts.given], [_laid(g, x) for g in parts.active]
-    small = [None if g is None else g.contiguous() for g in (parts.scale, parts.shift)]
+    parts = _ready(parts, x)
+    _call("leave", x.dtype, x.shape, grid, [*_leaving(x, observed, parts), *_map(out)])
+    return out
+
+
+def pointwise(x: Tensor, weight: Tensor, grid: Grid | None) -> tuple[Tensor, Observed]:
+    """A 1x1 convolution of a map [B, D, H, W], and what `enter` says of the map that comes out.
+
+    Args:
+        x: the map; D is a multiple of 16.
+        weight: [n D, D, 1, 1], of the map's type.
+        grid: see `sums.enter`.
+    """
+    x = _laid(x, x)
+    shape = (len(x), len(weight), *x.shape[2:])
+    out = torch.empty(shape, dtype=x.dtype, memory_format=torch.channels_last)
+    observed, weight = _unobserved(out, grid, True), weight.contiguous()
+    numbers = [*_map(x), x.shape[1], *_addresses(weight), *_map(out), *_addresses(None), *_entering(out, observed)]
+    _call("pointwise", x.dtype, shape, grid, numbers)
+    return out, observed
+
+
+def pointwise_backward(
+    x: Tensor, weight: Tensor, out: Tensor, observed: Observed, grid: Grid | None, parts: Gradients, learn: bool
+) -> tuple[Tensor, Tensor | None]:
+    """Gradients of the map and, to `learn` it, of the weight of `pointwise`, from the parts that `leave` adds up."""
+    x = _laid(x, x)
+    for_x = torch.empty_like(x, memory_format=torch.channels_last)
+    for_weight = torch.empty_like(weight, dtype=_wide(x), memory_format=torch.contiguous_format) if learn else None
+    parts, weight = _ready(parts, out), weight.contiguous()
+    numbers = [*_map(x), x.shape[1], *_addresses(weight), *_map(for_x), *_addresses(for_weight)]
+    _call("pointwise_backward", x.dtype, out.shape, grid, [*numbers, *_leaving(out, observed, parts)])
+    return for_x, for_weight
+
+
+def _unobserved(x: Tensor, grid: Grid | None, normalise: bool) -> Observed:
+    """Room for what is asked for."""
+    images, channels = x.shape[:2]
+    mean, scale, shift = x.new_empty((3, channels), dtype=_wide(x)).unbind(0) if normalise else (None, None, None)
+    pooled = x.new_empty((images, grid[0] * grid[1], channels), dtype=_wide(x)) if grid else None
+    return Observed(mean, scale, shift, pooled)
+
+
+def _entering(x: Tensor, observed: Observed) -> list[int]:
+    return [*_map(x), *_addresses(*observed)]
+
+
+def _ready(parts: Gradients, x: Tensor) -> Gradients:
+    """In the layouts that are read; to be kept until the kernel returns."""
     pooled = parts.pooled if parts.pooled is None or parts.pooled.stride(2) == 1 else parts.pooled.contiguous()
+    return Gradients(
+        None if parts.scale is None else parts.scale.contiguous(),
+        None if parts.shift is None else parts.shift.contiguous(),
+        pooled,
+        [Term(first, _laid(gradient, x), p) for first, gradient, p in parts.terms],
+        [_laid(g, x) for g in parts.given],
+        [_laid(g, x) for g in parts.active],
+    )
+
+
+def _leaving(x: Tensor, observed: Observed, parts: Gradients) -> list[int]:
+    terms = parts.terms
     numbers = [terms[0].gradient.shape[1] if terms else x.shape[1], *_map(x)]
-    numbers += [*_addresses(observed.mean, observed.scale, observed.pooled, *small), *_rows(pooled)]
-    numbers.append(len(terms))
+    numbers += [*_addresses(observed.mean, observed.scale, observed.pooled, parts.scale, parts.shift)]
+    numbers += [*_rows(parts.pooled), len(terms)]
     for first, gradient, p in terms:
         numbers += (*_map(gradient), first, p.data_ptr(), p.stride(0) if len(p) > 1 else 0)
-    _call("leave", x.dtype, x.shape, grid, [*numbers, *_maps(given), *_maps(active), *_map(out)])
-    return out
+    return [*numbers, *_maps(parts.given), *_maps(parts.active)]
 
 
 def mix(p: Tensor, scales: Tensor, shifts: Tensor, maps: Sequence[Tensor]) -> Tensor:
@@ -241,7 +300,12 @@ def _call_attention(name: str, node: Node, *tensors: Tensor | None) -> None:
 
 FUNCTIONS = {
     f.__name__: number
-    for number, f in enumerate((enter, leave, mix, mix_backward, average, average_backward, attend, attend_backward))
+    for number, f in enumerate(
+        (
+            *(enter, leave, pointwise, pointwise_backward, mix, mix_backward),
+            *(average, average_backward, attend, attend_backward),
+        )
+    )
 }
 
 

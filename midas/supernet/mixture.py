@@ -12,7 +12,8 @@ from types import ModuleType
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from midas.supernet import kernels, sums
 from midas.supernet.patches import Grid, pool_patches, widened
@@ -53,6 +54,15 @@ def normalised(raw: Tensor, grid: Grid | None) -> Candidate:
     """A candidate of a raw map [B, C, H, W]; `grid` where means over patches are needed."""
     terms: Terms = {}
     raw, scale, shift, pooled = _Enter.apply(raw, grid, True, 0, terms)
+    return Candidate(raw, scale, shift, pooled, terms)
+
+
+def convolved(x: Tensor, conv: nn.Conv2d, grid: Grid | None) -> Candidate:
+    """`normalised` of a convolution's map, in the precision of autocast; for autograd the two are one."""
+    if torch.is_autocast_enabled(x.device.type):
+        x = x.to(torch.get_autocast_dtype(x.device.type))
+    terms: Terms = {}
+    raw, scale, shift, pooled = _Convolved.apply(x, conv.weight, conv, grid, terms)
     return Candidate(raw, scale, shift, pooled, terms)
 
 
@@ -110,6 +120,38 @@ class _Enter(torch.autograd.Function):
         parts = sums.Gradients(for_scale, for_shift, for_pooled, list(ctx.terms.values()), given, active)
         ctx.terms.clear()
         return _passes(x).leave(x, sums.Observed(*observed), ctx.grid, parts), None, None, None, None
+
+
+class _Convolved(torch.autograd.Function):
+    """The same of a convolution's map, whose own gradient needn't be kept."""
+
+    @staticmethod
+    def forward(ctx, x, weight, conv, grid, terms):  # type: ignore[no-untyped-def]
+        ctx.set_materialize_grads(False)
+        rounded = weight.to(x.dtype)
+        ctx.pointwise = conv.kernel_size == conv.stride == (1, 1) and kernels.usable_pointwise(x)
+        if ctx.pointwise:
+            raw, observed = kernels.pointwise(x, rounded, grid)
+        else:
+            raw = F.conv2d(x, rounded, None, conv.stride, conv.padding)
+            observed = _passes(raw).enter(raw, grid, True)
+        ctx.save_for_backward(x, rounded, raw, *observed)
+        ctx.conv, ctx.grid, ctx.terms = conv, grid, terms
+        return raw, *observed[1:]
+
+    @staticmethod
+    def backward(ctx, for_map, for_scale, for_shift, for_pooled):  # type: ignore[no-untyped-def]
+        x, weight, raw, *observed = ctx.saved_tensors
+        given = [] if for_map is None else [for_map]
+        parts = sums.Gradients(for_scale, for_shift, for_pooled, list(ctx.terms.values()), given, [])
+        ctx.terms.clear()
+        what, needed = (raw, sums.Observed(*observed), ctx.grid, parts), ctx.needs_input_grad[:2]
+        if ctx.pointwise:
+            found = kernels.pointwise_backward(x, weight, *what, learn=needed[1])
+        else:
+            options = ctx.conv.stride, ctx.conv.padding, (1, 1), False, (0, 0), 1, (*needed, False)
+            found = torch.ops.aten.convolution_backward(_passes(raw).leave(*what), x, weight, None, *options)[:2]
+        return *found, None, None, None
 
 
 class _Mixture(torch.autograd.Function):
