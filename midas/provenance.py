@@ -49,8 +49,9 @@ def _collect(module: str, seen: dict[str, str]) -> None:
     for node in ast.walk(tree):
         if isinstance(body := getattr(node, "body", None), list):  # less docstrings, also those of constants
             node.body = [s for s in body if not (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant))]  # type: ignore[attr-defined]
-    native = path.with_suffix(".cpp")  # compiled by the module of that name
-    source = ast.unparse(tree) + (native.read_text() if native.exists() else "")
+    native = path.with_suffix(".cpp")  # compiled by the module of that name, with the headers beside it
+    compiled = [native, *sorted(path.parent.glob("*.h"))] if native.exists() else []
+    source = "".join([ast.unparse(tree), *(file.read_text() for file in compiled)])
     seen[module] = hashlib.sha256(source.encode()).hexdigest()
     for found in imports:
         if isinstance(found, ast.ImportFrom):

@@ -119,6 +119,16 @@ def test_words_and_layout_leave_the_digest(source, words):
     assert digest() == before
 
 
+@pytest.mark.parametrize("file", ["late.cpp", "late.h"])
+def test_compiled_code_and_its_headers_are_in_the_digest_of_their_module(source, file):
+    (source / "late.cpp").write_text("int one();\n")
+    (source / "late.h").write_text("int two();\n")
+    before, of_others = digest(), digest("other")
+    edit(source / file, "int", "long")
+    assert digest() != before
+    assert digest("other") == of_others
+
+
 def modules_of(step):
     seen = {}
     provenance._collect(f"midas.{step}", seen)

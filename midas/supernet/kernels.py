@@ -1,4 +1,4 @@
-"""The functions of `sums` for a CPU, compiled from kernels.cpp at the first use: each map is read once, none is written between.
+"""The functions of `sums` for a CPU, 1x1 convolutions and attention, compiled from kernels.cpp and the headers beside it.
 
 Needs a C++ compiler with OpenMP (``$CXX``, or ``c++``). Without one, and for maps whose channels don't lie side by side, `sums`
 does the work: slower, the same up to rounding.
@@ -71,7 +71,8 @@ def _compile() -> Path:
     version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=True).stdout
     cpu = Path("/proc/cpuinfo")
     able = next((line for line in cpu.read_text().splitlines() if line[:5] == "flags"), "") if cpu.exists() else ""
-    name = hashlib.sha256(repr((SOURCE.read_text(), FLAGS, version, able)).encode()).hexdigest()[:16]
+    source = [file.read_text() for file in (SOURCE, *sorted(SOURCE.parent.glob("*.h")))]
+    name = hashlib.sha256(repr((source, FLAGS, version, able)).encode()).hexdigest()[:16]
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "midas")
     try:
         folder.mkdir(parents=True, exist_ok=True)
