@@ -210,6 +210,14 @@ def test_what_a_configuration_leaves_out_is_not_tested(tmp_path):
     assert found["C8"]["reason"] == "no transfer in darts"
 
 
+def test_searches_that_are_not_evaluated_are_not_tested(tmp_path):
+    config = make_config("paper", tmp_path)
+    alone = {"methods": [], "ablation": ["midas"]}
+    experiments = [e.model_copy(update=alone) if e.space == "s2" else e for e in config.experiments]
+    found = verdicts(fabricate(config.model_copy(update={"experiments": experiments})))
+    assert found["C4"]["reason"] == "no evaluated method in s2"
+
+
 def test_without_groups_or_without_a_method_without_patches_there_is_no_verdict(tmp_path):
     config = make_config("paper", tmp_path)
     analysis = config.analysis.model_copy(update={"groups": {}, "compare": ["ps4", "midas"]})

@@ -126,7 +126,8 @@ def sites_of(
         exact = [experiment for experiment in offered if experiment.dataset == claim.dataset]
         chosen = next(iter(exact or offered[claim.place : claim.place + 1]), None)
         if chosen is None:
-            obstacles.append(f"no {what} in {space}")
+            searched = what == "experiment" and any(e.space == space for e in plan.config.experiments)
+            obstacles.append(f"no evaluated method in {space}" if searched else f"no {what} in {space}")
             continue
         method = _method(plan, claim, methods_of(chosen))
         if method is None:
