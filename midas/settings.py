@@ -59,6 +59,11 @@ class Method(Strict):
     projections: Literal["learned", "frozen"] = Field(
         "learned", description="attention: W_Q and W_K are trained, or stay as they were drawn (an ablation)"
     )
+    detach: bool = Field(
+        False,
+        description="attention: maps enter it without a gradient, so that the network's weights learn by way of the mixture alone "
+        "[D]; in deep supernets the gradient through the attention outgrows all others",
+    )
     scale: Annotated[float, Field(gt=0)] | None = Field(
         None, description="attention: factor on the query-key product, null for 1/sqrt(d) [D]"
     )

@@ -161,6 +161,7 @@ class AttentionMixing(nn.Module):
             self.key[name] = _projection(learned, key_count, channels, channels)
             if slots.none and method.none_logit == "learned":
                 self.none[name] = nn.Parameter(torch.zeros(len(slots.none)))
+        self.detach = method.detach
         self.adds_means = fast and method.mixing == "image"
         kernel = self.adds_means and distribution in ("edge", "node") and not self.per_operation and not self.none
         self.entries = (
@@ -177,6 +178,8 @@ class AttentionMixing(nn.Module):
             grid: patches down and across; R is their product.
         """
         slots, name = self.slots[node], str(node)
+        if self.detach:
+            inputs, keys = ([x.detach() for x in maps] for maps in (inputs, keys))
         with torch.autocast(inputs[0].device.type, enabled=False):  # logits in bfloat16 would be rounded to 3 digits
             if self.entries and kernels.usable_rows(self.query[name], *inputs, *keys):
                 what = (self.entries[node], len(slots.offset), self.scale)
