@@ -92,6 +92,9 @@ class PlainCell(nn.Module):
         sources = [self.spec.edges[edge][0] for edge in self.spec.incoming(node)]
         pooled = [patches(states[source], grid) for source in sources]
         keys = {key: patches(value, grid) for key, value in maps.items()}
+        if self.method.detach:
+            pooled = [[p.detach() for p in patch] for patch in pooled]
+            keys = {key: [p.detach() for p in value] for key, value in keys.items()}
         scale = self.method.scale or self.channels**-0.5
         weights = []
         for r in range(grid[0] * grid[1]):

@@ -10,7 +10,7 @@ from plain_supernet import PlainSupernet
 from midas.depthwise import depthwise
 from midas.settings import Method
 from midas.spaces import SPACES, CellSpec, Space
-from midas.supernet import Supernet
+from midas.supernet import Supernet, kernels
 from midas.supernet.mixing import AttentionMixing, distribution_of
 
 OPTIONS = {
@@ -24,6 +24,8 @@ OPTIONS = {
     "per-operation keys": {"patch_size": 4, "keys": "per_operation"},
     "patch mixing": {"patch_size": 4, "mixing": "patch"},
     "scale": {"patch_size": 4, "scale": 1.5},
+    "detached": {"patch_size": 4, "detach": True},
+    "detached, patch mixing": {"patch_size": 4, "mixing": "patch", "detach": True},
 }
 
 
@@ -121,6 +123,18 @@ def test_supernet_equals_the_oracle_in_outputs_weights_and_all_gradients(space, 
         pytest.skip("pairs are refused where a node keeps all edges")
     monkeypatch.setattr(torch, "randn_like", lambda x: torch.cos(x.detach()))  # the same "noise" (S4) on both sides
     check_against_oracle(space, options)
+
+
+@pytest.mark.parametrize(
+    "options", [{"patch_size": 4}, {"weights": "static"}, {"patch_size": 4, "detach": True}], ids=str
+)
+@pytest.mark.parametrize("merged", [False, True])
+def test_maps_that_fill_registers_equal_the_oracle(options, merged, monkeypatch):
+    """1x1 convolutions of 16 channels and more have a kernel of their own."""
+    called = []
+    monkeypatch.setattr(kernels, "pointwise", lambda *a, f=kernels.pointwise: called.append(1) or f(*a))
+    check_against_oracle(SPACES["nas_bench_201"], options, channels=16, merged=merged)
+    assert called or kernels.compiled() is None
 
 
 def check_against_oracle(space, options, layout=torch.channels_last, **way):

@@ -1,0 +1,121 @@
+"""Does a deep supernet with attention train? ``python -m benchmarks.depth DATA`` (a folder with cifar-10-batches-py).
+
+The network's weights get a gradient through the mixture, and through the attention, whose queries and keys are means of maps. How
+large the two are at initialisation, by depth; and what is learned in the first steps of a search. Three seeds, real images.
+Writes results/published/depth.json and, for people, depth.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from midas.bilevel import FirstOrder, Sums, make_supernet
+from midas.data import Loader, Statistics, load, search_halves, seed_step
+from midas.datasets import KNOWN
+from midas.provenance import commit, processor, versions
+from midas.settings import Method, Search
+
+FOLDER = Path(__file__).parent.parent / "results/published"
+METHODS = {"static": Method(weights="static"), "midas": Method(), "detached": Method(detach=True)}
+DEPTHS = {"nas_bench_201": (1, 2, 3, 5), "darts": (3, 5, 8)}
+"""Cells, as the configuration counts them; the last are the paper's."""
+SEEDS = (0, 1, 2)
+STEPS, LAST = 60, 20
+"""Steps of a search, and of these the last ones, whose mean loss is reported."""
+
+Batches = list[Loader]
+
+
+def prepared(space: str, method: Method, settings: Search, seed: int, batches: Batches) -> tuple[FirstOrder, Any]:
+    """A new search, and its steps' batches of the two halves."""
+    device = torch.device("cpu")
+    seed_step(seed, "initialise", 0, 0)
+    search = FirstOrder(make_supernet(space, method, settings, 10, device), settings, device)
+    return search, zip(*(loader.epoch(0, 0) for loader in batches), strict=False)
+
+
+def gradient_norm(space: str, method: Method, cells: int, seed: int, batches: Batches) -> float:
+    """Norm of the gradient of all weights of the network, at the paper's width, for the first batch."""
+    search, steps = prepared(space, method, Search(cells=cells, epochs=1), seed, batches)
+    train, _ = next(steps)
+    loss, _ = search.loss(*train)
+    return float(torch.nn.utils.get_total_norm(torch.autograd.grad(loss, search.weights)))
+
+
+def first_losses(method: Method, seed: int, batches: Batches) -> float:
+    """Mean training loss of the last of some steps, of a deep and narrow search (config/cifar10_deep_cpu.yaml)."""
+    settings = Search(channels=4, cells=5, epochs=8, precision="bfloat16", arch_lr=0.003, merge_edges=True)
+    search, steps = prepared("nas_bench_201", method, settings, seed, batches)
+    for group in search.weight_optimizer.param_groups:
+        group["lr"] = search.lr(0)
+    sums = Sums()
+    for step, (train, (x, y)) in zip(range(STEPS), steps, strict=False):
+        sums = Sums() if step == STEPS - LAST else sums
+        search.architecture_step(x, y, sums.valid)
+        x, y = train
+        search.weight_step(x, y, sums.train)
+    return sums.train.number("train_loss")
+
+
+def measured(data: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Parts of the result, one after the other: its list, and a row."""
+    dataset = KNOWN["cifar10"].model_copy(update={"path": str(data), "download": False})
+    images, _ = load(dataset, torch.device("cpu"))
+    halves = [images.take(half) for half in search_halves(dataset, len(images))]
+    known = Statistics.of(images)
+    batches = {
+        seed: [Loader(h, known, 64, seed, name, dataset) for h, name in zip(halves, ("train", "valid"), strict=True)]
+        for seed in SEEDS
+    }
+    for space, depths in DEPTHS.items():
+        for cells in depths:
+            for name, method in METHODS.items():
+                norms = [gradient_norm(space, method, cells, seed, batches[seed]) for seed in SEEDS]
+                yield "gradients", {"space": space, "cells": cells, "method": name, "norms": norms}
+    for name, method in METHODS.items():
+        losses = [first_losses(method, seed, batches[seed]) for seed in SEEDS]
+        yield "training", {"method": name, "losses": losses}
+
+
+def table(found: dict[str, Any]) -> str:
+    """Both results as tables of markdown: medians and, in brackets, the least and the largest of the seeds."""
+
+    def cell(values: list[float]) -> str:
+        return f"{statistics.median(values):.3g} [{min(values):.3g}, {max(values):.3g}]"
+
+    lines = ["| space | cells | " + " | ".join(METHODS) + " |", "|---|---:|" + "---|" * len(METHODS)]
+    for space, depths in DEPTHS.items():
+        for cells in depths:
+            norms = {r["method"]: r["norms"] for r in found["gradients"] if (r["space"], r["cells"]) == (space, cells)}
+            lines.append(f"| {space} | {cells} | " + " | ".join(cell(norms[name]) for name in METHODS) + " |")
+    losses = {r["method"]: r["losses"] for r in found["training"]}
+    lines += ["", f"| loss of steps {STEPS - LAST + 1} to {STEPS} | " + " | ".join(METHODS) + " |"]
+    lines += ["|---|" + "---|" * len(METHODS), "| | " + " | ".join(cell(losses[name]) for name in METHODS) + " |"]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--threads", type=int, default=2)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    origin = {"commit": commit(), "processor": processor(), "versions": versions(), "threads": options.threads}
+    found: dict[str, Any] = {"channels": 16, "batch": 64, "seeds": SEEDS, **origin, "gradients": [], "training": []}
+    for part, row in measured(options.data):
+        print(json.dumps(row), flush=True)
+        found[part].append(row)
+    (FOLDER / "depth.json").write_text(json.dumps(found, indent=1) + "\n")
+    (FOLDER / "depth.md").write_text(table(found))
+
+
+if __name__ == "__main__":
+    main()
