@@ -88,7 +88,10 @@ def table(found: dict[str, Any]) -> str:
     """Both results as tables of markdown: medians and, in brackets, the least and the largest of the seeds."""
 
     def cell(values: list[float]) -> str:
-        return f"{statistics.median(values):.3g} [{min(values):.3g}, {max(values):.3g}]"
+        middle, least, largest = (
+            f"{x:.2f}" if x < 10 else f"{x:,.0f}" for x in (statistics.median(values), min(values), max(values))
+        )
+        return f"{middle} [{least}, {largest}]"
 
     lines = ["| space | cells | " + " | ".join(METHODS) + " |", "|---|---:|" + "---|" * len(METHODS)]
     for space, depths in DEPTHS.items():

@@ -61,8 +61,8 @@ class Method(Strict):
     )
     detach: bool = Field(
         False,
-        description="attention: maps enter it without a gradient, so that the network's weights learn by way of the mixture alone "
-        "[D]; in deep supernets the gradient through the attention outgrows all others",
+        description="attention: maps enter it without a gradient, so that the network's weights learn by way of the mixture "
+        "alone [D]; in deep supernets the gradient through the attention outgrows all others",
     )
     scale: Annotated[float, Field(gt=0)] | None = Field(
         None, description="attention: factor on the query-key product, null for 1/sqrt(d) [D]"

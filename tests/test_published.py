@@ -128,8 +128,9 @@ def value_at(path, keys):
 
 SETTINGS = re.compile(
     r"\b(?:4|8|16) channels|\b1 cell a stage|\b[458] cells|\b(?:8|10|100|50) epochs|\(the paper: 100\)|seeds 0 to 2|"
-    r"\b5,000 (?:training )?images|[Bb]atches of 32|natural logarithm of 7|Free of 8|25,000(?:/25,000| images)|bfloat16|\bps[48]\b|natural logarithm of 5|\bno\. 9930|\b[CS]\d\b|CIFAR-100?|NAS-Bench-201|"
-    r"(?:patches )?of side [48]|\b[Tt]able \d|\b[Ff]igure \d+|logit 0|Free of 6|level 0\.05|1/sqrt\(d\)"
+    r"\b5,000 (?:training )?images|[Bb]atches of 32|natural logarithm of [57]|25,000(?:/25,000| images)|bfloat16|\bps[48]\b|"
+    r"\bno\. 9930|\b[CS]\d\b|CIFAR-100?|NAS-Bench-201|"
+    r"(?:patches )?of side [48]|\b[Tt]able \d|\b[Ff]igure \d+|logit 0|Free of [68]|level 0\.05|1/sqrt\(d\)"
 )
 """What is no result: settings of the runs and of the paper, names."""
 
