@@ -106,6 +106,7 @@ def _block(plan: Plan, experiment: Experiment) -> Block:
         rows += [{**row, **choices, "n": len(plan.config.seeds)} for row in found]
     numbers = pd.DataFrame(rows)
     differing = [key for key in ("scale", "none_logit", "decode_none") if len(set(numbers[key]) - {NO_CHOICE}) > 1]
+    differing += ["detach"] if "True" in set(numbers["detach"]) else []  # shown wherever it isn't the default
     keys = {"method": "Method", **CHOICES, **{key: key for key in differing}, "n": "n"}
     columns = [
         Column("Supernet (%)", VALID.name),
@@ -148,6 +149,7 @@ def _choices(method: Method, space: str) -> dict[str, str]:
     for key in ("keys", "mixing", "projections", "none_logit"):
         values[key] = getattr(method, key).replace("_", " ")
     values["scale"] = method.scale or "1/sqrt(d)"
+    values["detach"] = method.detach
     values["decode_none"] = get_space(space).decodes_none if method.decode_none is None else method.decode_none
     kept = {"weights", "decode_none"} | ({"distribution"} if method.weights == "static" else set())
     return {key: str(value) if attends or key in kept else NO_CHOICE for key, value in values.items()}
