@@ -24,7 +24,8 @@ CHOICES = {
     "weights": "Weights", "patch_size": "PS", "distribution": "Softmax over", "keys": "W_K", "mixing": "Mixing",
     "projections": "W_Q, W_K",
 }  # fmt: skip
-"""Choices that every block shows, with their headings; the other keys of a method are shown where its rows differ in them."""
+"""Choices that every block shows, with their headings; other keys of a method are shown where its rows differ in them, `detach`
+where it is set."""
 
 NO_CHOICE = "n/a"
 PARAMETER_FREE = ("none", "noise", "skip_connect", "max_pool_3x3", "avg_pool_3x3")
@@ -106,7 +107,7 @@ def _block(plan: Plan, experiment: Experiment) -> Block:
         rows += [{**row, **choices, "n": len(plan.config.seeds)} for row in found]
     numbers = pd.DataFrame(rows)
     differing = [key for key in ("scale", "none_logit", "decode_none") if len(set(numbers[key]) - {NO_CHOICE}) > 1]
-    differing += ["detach"] if "True" in set(numbers["detach"]) else []  # shown wherever it isn't the default
+    differing += ["detach"] if "True" in set(numbers["detach"]) else []
     keys = {"method": "Method", **CHOICES, **{key: key for key in differing}, "n": "n"}
     columns = [
         Column("Supernet (%)", VALID.name),
