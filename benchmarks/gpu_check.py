@@ -24,8 +24,8 @@ from midas.bilevel import Averages, FirstOrder, make_supernet
 from midas.data import prepare
 from midas.datasets import KNOWN
 from midas.decode import random_genotype
-from midas.plan import DataRun, TransferRun
 from midas.provenance import processor, versions
+from midas.resolved import DataRun, TransferRun
 from midas.settings import Method, Search, Transfer
 from midas.spaces import SPACES, Space
 from midas.supernet import Supernet

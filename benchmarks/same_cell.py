@@ -18,8 +18,8 @@ import numpy as np
 
 from midas.datasets import KNOWN
 from midas.decode import decode_weights
-from midas.plan import SearchRun
 from midas.provenance import processor, versions
+from midas.resolved import SearchRun
 from midas.search import search
 from midas.settings import Method, Search
 from midas.spaces import get_space

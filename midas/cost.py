@@ -24,8 +24,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from midas.data import load, search_halves
 from midas.devices import pick_device
 from midas.memory import peak_resident
-from midas.plan import CostRun
 from midas.provenance import write_metrics, write_table
+from midas.resolved import CostRun
 from midas.settings import Method, Search
 from midas.spaces import get_space
 from midas.step import main

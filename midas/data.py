@@ -23,8 +23,8 @@ from torch import Tensor
 from midas.datasets import Dataset, folder_files, folder_parts, read_npz, read_split
 from midas.digits import Arrays, digit_halves, digit_pairs, digits
 from midas.folders import describe, write_photos
-from midas.plan import DataRun
 from midas.provenance import write_metrics
+from midas.resolved import DataRun
 from midas.step import main
 
 RETRY_AFTER = (5, 30, 120)

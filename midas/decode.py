@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from midas.genotype import Genotype, Node
-from midas.plan import DecodeRun
+from midas.resolved import DecodeRun
 from midas.settings import Method
 from midas.spaces import CellSpec, Space, get_space
 from midas.step import main

@@ -21,8 +21,9 @@ from midas.config import Experiment
 from midas.cost import MEMORY_STEPS, comparisons
 from midas.datasets import Dataset, folder_files, folder_parts, read_npz, read_split
 from midas.devices import pick_device
-from midas.plan import CostRun, Plan
+from midas.plan import Plan
 from midas.provenance import processor
+from midas.resolved import CostRun
 from midas.speed import Setting, Speed, measure
 
 STEPS = {

@@ -13,8 +13,8 @@ from typing import Any
 
 from midas.benchmark import ACCURACIES, Benchmark
 from midas.genotype import Genotype, load, parse
-from midas.plan import LookupRun
 from midas.provenance import write_metrics, write_table
+from midas.resolved import LookupRun
 from midas.step import main
 
 

@@ -1,6 +1,6 @@
 """From one configuration to resolved runs: what is searched, decoded and evaluated, with what settings, in which folder.
 
-The workflow reads a `Plan`; each step gets one `...Run` as JSON and nothing else. Nothing here needs torch.
+The workflow reads a `Plan`; each step gets one run of `midas.resolved` as JSON and nothing else. Nothing here needs torch.
 """
 
 from __future__ import annotations
@@ -13,91 +13,12 @@ from typing import Any, Literal
 
 from midas.config import Config, ConfigError, Experiment
 from midas.datasets import Dataset, resolve
-from midas.settings import Cost, Method, Retrain, Search, Strict, Transfer
-
-Device = Literal["auto", "cpu", "cuda"]
+from midas.resolved import CostRun, DataRun, DecodeRun, LookupRun, PresentRun, RetrainRun, SearchRun, TransferRun
+from midas.settings import Transfer
 
 ROBUST_DARTS = ("s1", "s2", "s3", "s4")
 CELL_FIGURES = {6: ("darts", 0), 7: ("darts", 1), **{8 + i: (space, 0) for i, space in enumerate(ROBUST_DARTS)}}
 """Figure -> space and place among that space's data sets of the cell that it shows."""
-
-
-class DataRun(Strict):
-    """Make a data set ready; one that is transferred to alone is counted, not read."""
-
-    dataset: Dataset
-    in_memory: bool = True
-
-
-class SearchRun(Strict):
-    """Search one space on one data set with one method and seed."""
-
-    space: str
-    dataset: Dataset
-    method: Method
-    seed: int
-    device: Device
-    threads: int
-    search: Search
-
-
-class DecodeRun(Strict):
-    """Turn the dump of a search into a cell; without a dump (method random) draw one by the seed."""
-
-    space: str
-    method: Method
-    seed: int
-    dump: str | None
-
-
-class RetrainRun(Strict):
-    """Train a found cell from scratch."""
-
-    genotype: str
-    dataset: Dataset
-    seed: int
-    device: Device
-    threads: int
-    retrain: Retrain
-
-
-class LookupRun(Strict):
-    """Look a found cell, and the cells decoded on the way, up in the benchmark's table; a random cell has no history."""
-
-    genotype: str
-    history: str | None
-    table: str
-
-
-class TransferRun(Strict):
-    """Train a found cell on large images."""
-
-    genotype: str
-    dataset: Dataset
-    seed: int
-    device: Device
-    threads: int
-    transfer: Transfer
-
-
-class CostRun(Strict):
-    """Measure what a search costs, method by method."""
-
-    space: str
-    dataset: Dataset
-    methods: dict[str, Method]
-    seed: int
-    device: Device
-    threads: int
-    search: Search
-    cost: Cost
-
-
-class PresentRun(Strict):
-    """Draw one table or figure, or compute the statistics behind them, from files alone."""
-
-    number: int | None = None
-    config: Config
 
 
 @dataclass(frozen=True)

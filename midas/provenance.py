@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("torch", "timm", "numpy", "scipy", "diptest")
 
 # These act on a step's numbers only through its resolved JSON, which is compared by itself.
-NOT_IN_DIGEST = {"midas.check", "midas.config", "midas.plan", "midas.provenance", "midas.settings", "midas.step"}
+NOT_IN_DIGEST = {f"midas.{name}" for name in ("check", "config", "plan", "provenance", "resolved", "settings", "step")}
 
 
 @cache

@@ -23,9 +23,9 @@ from midas.genotype import Genotype
 from midas.genotype import load as load_genotype
 from midas.limits import leave_if_asked
 from midas.networks import Skeleton, build, set_drop_path
-from midas.plan import RetrainRun
 from midas.progress import Progress
 from midas.provenance import digest, write_metrics, write_table
+from midas.resolved import RetrainRun
 from midas.settings import Retrain
 from midas.step import main
 from midas.training import Batches, History, Sums, Training, memory_format, resume, run_epochs, save_network

@@ -30,10 +30,10 @@ from midas.limits import leave_if_asked
 from midas.networks import Skeleton, build, set_drop_path
 from midas.operations import Noise
 from midas.photos import PhotoLoader
-from midas.plan import TransferRun
 from midas.processes import Group, join
 from midas.progress import Progress
 from midas.provenance import digest, write_metrics, write_table
+from midas.resolved import TransferRun
 from midas.settings import Transfer
 from midas.step import main
 from midas.training import Batches, History, Sums, Training, memory_format, resume, run_epochs, save_network

@@ -10,7 +10,7 @@ import torch
 
 from midas.data import load
 from midas.datasets import KNOWN, resolve
-from midas.plan import SearchRun
+from midas.resolved import SearchRun
 from midas.search import search
 from midas.settings import UserDataset
 

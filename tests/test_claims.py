@@ -19,7 +19,8 @@ from midas.analysis.claims import METRICS, NOT_REPRODUCED, NOT_TESTED, REPRODUCE
 from midas.benchmark import ACCURACIES
 from midas.claims import Metric, read_claims
 from midas.config import Config
-from midas.plan import Plan, PresentRun
+from midas.plan import Plan
+from midas.resolved import PresentRun
 from midas.spaces.darts import OPERATIONS
 
 ROOT = Path(__file__).parent.parent

@@ -15,7 +15,7 @@ from midas import cost as module
 from midas import timing
 from midas.cost import Variant, comparisons, cost, counts, peak_memory, steps_per_epoch
 from midas.data import Loader, Statistics, load, search_halves
-from midas.plan import CostRun
+from midas.resolved import CostRun
 from midas.settings import Method
 from midas.spaces import SPACES
 from midas.timing import median_interval, seconds_of, take_turns

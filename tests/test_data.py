@@ -31,7 +31,7 @@ from midas.data import (
 )
 from midas.datasets import KNOWN, class_names, resolve
 from midas.digits import PAIRS_PER_CLASS
-from midas.plan import DataRun
+from midas.resolved import DataRun
 from midas.settings import UserDataset
 
 CPU = torch.device("cpu")

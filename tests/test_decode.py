@@ -6,7 +6,7 @@ import pytest
 
 from midas.decode import decode, decode_dump, decode_weights
 from midas.genotype import load
-from midas.plan import DecodeRun
+from midas.resolved import DecodeRun
 from midas.settings import Method
 from midas.spaces import get_space
 from midas.step import main

@@ -26,7 +26,7 @@ from midas.decode import random_genotype
 from midas.durable import FirstBad, lock
 from midas.folders import write_photos
 from midas.limits import RETRY, Limits
-from midas.plan import SearchRun
+from midas.resolved import SearchRun
 from midas.search import search
 from midas.spaces import get_space
 from midas.transfer import AGREE_EVERY

@@ -25,7 +25,8 @@ from midas.analysis.style import operation_label
 from midas.config import Config
 from midas.decode import random_genotype
 from midas.genotype import parse
-from midas.plan import Plan, PresentRun
+from midas.plan import Plan
+from midas.resolved import PresentRun
 from midas.spaces import SPACES
 
 NUMBERS = [1, 2, 3, 4, 5, 6, 7, 12]

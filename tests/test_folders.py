@@ -11,7 +11,7 @@ from midas import data, digits, folders
 from midas.data import prepare
 from midas.datasets import KNOWN, Dataset, folder_files
 from midas.folders import class_numbers, describe, write_photos
-from midas.plan import DataRun
+from midas.resolved import DataRun
 
 GRAY = (np.arange(6 * 64).reshape(6, 8, 8) % 256).astype(np.uint8)
 PARTS = ((GRAY[:4], np.array([0, 1, 1, 0])), (GRAY[4:], np.array([0, 1])))

@@ -11,7 +11,7 @@ import pytest
 from midas.benchmark import ACCURACIES, COLUMNS
 from midas.genotype import parse
 from midas.lookup import lookup
-from midas.plan import LookupRun
+from midas.resolved import LookupRun
 
 TABLE = Path(__file__).parents[2] / "shared/data/nas_bench_201/nas_bench_201.csv.gz"
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from midas import provenance
-from midas.plan import SearchRun
 from midas.provenance import write_metrics, write_table, write_text
+from midas.resolved import SearchRun
 
 PACKAGE = {
     "__init__.py": "",

@@ -18,8 +18,8 @@ from midas.analysis.tables import make
 from midas.check import load
 from midas.decode import decode_dump
 from midas.genotype import load as load_genotype
-from midas.plan import PresentRun
 from midas.publish import OF_A_MACHINE
+from midas.resolved import PresentRun
 from midas.spaces import get_space
 
 ROOT = Path(__file__).parent.parent

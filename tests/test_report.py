@@ -21,7 +21,8 @@ from test_claims import fabricate, make_config
 from midas.analysis import markdown, report, rulegraph, run_facts
 from midas.analysis.claims import judge_all
 from midas.config import Config
-from midas.plan import CELL_FIGURES, Plan, PresentRun
+from midas.plan import CELL_FIGURES, Plan
+from midas.resolved import PresentRun
 
 ROOT = Path(__file__).parent.parent
 VOID = {"meta", "img", "br", "path", "rect"}

@@ -16,7 +16,7 @@ from midas.datasets import resolve
 from midas.genotype import load as load_genotype
 from midas.genotype import parse
 from midas.networks import build
-from midas.plan import RetrainRun
+from midas.resolved import RetrainRun
 from midas.retrain import Trainer, retrain
 from midas.settings import Retrain, UserDataset
 

@@ -21,7 +21,8 @@ from midas.analysis.dumps import Dump
 from midas.analysis.figure_dip import dip
 from midas.analysis.figure_similarity import class_similarity
 from midas.config import Config
-from midas.plan import Plan, PresentRun
+from midas.plan import Plan
+from midas.resolved import PresentRun
 
 ANIMALS, VEHICLES = ["bird", "cat", "deer", "dog", "frog", "horse"], ["car", "plane", "ship", "truck"]
 GROUPS = {"animals": ANIMALS, "vehicles": VEHICLES}

@@ -19,7 +19,8 @@ from test_analysis import DARTS_CELL, NB201_CELL, make_config, with_config, writ
 from midas.analysis import literature, runs, table_ablation, table_robust, tables
 from midas.analysis.presentation import ALWAYS, LETTERS, TIDY
 from midas.genotype import parse
-from midas.plan import Plan, PresentRun
+from midas.plan import Plan
+from midas.resolved import PresentRun
 from midas.settings import Retrain
 
 SHARED = Path(__file__).parent.parent.parent / "shared/literature"

@@ -24,8 +24,8 @@ from midas.genotype import load as load_genotype
 from midas.genotype import parse
 from midas.networks import build
 from midas.photos import PhotoLoader
-from midas.plan import TransferRun
 from midas.processes import Group, join
+from midas.resolved import TransferRun
 from midas.settings import Transfer
 from midas.training import Training
 from midas.transfer import Trainer, _numbers, transfer
@@ -487,7 +487,7 @@ SCRIPT = """
 import hashlib, sys
 from pathlib import Path
 import torch
-from midas.plan import TransferRun
+from midas.resolved import TransferRun
 from midas.photos import PhotoLoader
 from midas.step import main
 from midas.transfer import Trainer, transfer

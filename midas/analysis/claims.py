@@ -19,8 +19,9 @@ from midas.analysis.claim_weights import class_similarity, dip_rejections, weigh
 from midas.analysis.findings import Finding, Measured
 from midas.claims import Claim, Claims, read_claims
 from midas.config import Config
-from midas.plan import Plan, PresentRun
+from midas.plan import Plan
 from midas.provenance import write_text
+from midas.resolved import PresentRun
 from midas.step import main
 
 REPRODUCED, NOT_REPRODUCED, NOT_TESTED = "reproduced", "not reproduced", "not tested at this size"

@@ -16,7 +16,8 @@ from midas.analysis.figure_dip import dip
 from midas.analysis.figure_progress import progress
 from midas.analysis.figure_similarity import class_similarity
 from midas.analysis.figure_weights import mean_weights, spread_over_images
-from midas.plan import CELL_FIGURES, Plan, PresentRun
+from midas.plan import CELL_FIGURES, Plan
+from midas.resolved import PresentRun
 from midas.step import main
 
 FIGURES: dict[int, Callable[[Plan], Figure]] = {

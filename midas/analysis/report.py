@@ -24,8 +24,9 @@ from midas.analysis import markdown, rulegraph, run_facts
 from midas.analysis.claims import VERDICTS, headline, number_text, place_text
 from midas.analysis.dumps import load_metrics
 from midas.config import Config
-from midas.plan import Plan, PresentRun
+from midas.plan import Plan
 from midas.provenance import ROOT, write_text
+from midas.resolved import PresentRun
 from midas.step import main
 
 CAPTIONS = ROOT / "workflow/report"

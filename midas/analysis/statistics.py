@@ -23,8 +23,9 @@ from scipy.stats import binomtest, false_discovery_control
 from midas.analysis.class_tests import class_effect, group_test
 from midas.analysis.dumps import Dump, load_dump
 from midas.analysis.spread import conv_spread
-from midas.plan import Plan, PresentRun
+from midas.plan import Plan
 from midas.provenance import write_metrics
+from midas.resolved import PresentRun
 from midas.step import main
 
 LEVEL = 0.05

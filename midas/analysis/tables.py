@@ -11,7 +11,8 @@ from midas.analysis.table_accuracy import darts, nas_bench_201
 from midas.analysis.table_cost import cost
 from midas.analysis.table_robust import robust_darts
 from midas.analysis.table_transfer import transfer
-from midas.plan import Plan, PresentRun
+from midas.plan import Plan
+from midas.resolved import PresentRun
 from midas.step import main
 
 TABLES: dict[int, Callable[[Plan], Table]] = {

@@ -7,12 +7,8 @@ does the work: slower, the same up to rounding.
 from __future__ import annotations
 
 import ctypes
-import hashlib
-import os
-import shutil
 import struct
 import subprocess
-import tempfile
 import warnings
 from array import array
 from collections.abc import Sequence
@@ -23,6 +19,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from midas.supernet.compiler import library
 from midas.supernet.patches import Grid
 from midas.supernet.sums import EPSILON, Gradients, Observed, Term
 
@@ -52,7 +49,7 @@ def usable_rows(*tensors: Tensor) -> bool:
 def compiled() -> ctypes.CDLL | None:
     """The compiled kernels; None where they can't be compiled, which is said once."""
     try:
-        found = ctypes.CDLL(str(_compile()))
+        found = ctypes.CDLL(str(library(SOURCE, FLAGS)))
     except (OSError, subprocess.CalledProcessError) as error:
         reason = getattr(error, "stderr", None) or error
         line = str(reason).strip().splitlines()[0] if str(reason).strip() else type(error).__name__
@@ -61,35 +58,6 @@ def compiled() -> ctypes.CDLL | None:
     found.call.restype = None
     found.call.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_void_p)
     return found
-
-
-def _compile() -> Path:
-    """The library of this source, compiler and processor, compiled unless it is there already."""
-    compiler = shutil.which(os.environ.get("CXX", "c++"))
-    if compiler is None:
-        raise OSError(f"there is no compiler {os.environ.get('CXX', 'c++')!r}")
-    version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=True).stdout
-    cpu = Path("/proc/cpuinfo")
-    able = next((line for line in cpu.read_text().splitlines() if line[:5] == "flags"), "") if cpu.exists() else ""
-    source = [file.read_text() for file in (SOURCE, *sorted(SOURCE.parent.glob("*.h")))]
-    name = hashlib.sha256(repr((source, FLAGS, version, able)).encode()).hexdigest()[:16]
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "midas")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        folder = Path(tempfile.gettempdir(), f"midas-{os.getuid()}")
-        folder.mkdir(mode=0o700, exist_ok=True)
-        if folder.stat().st_uid != os.getuid():
-            raise OSError(f"{folder} belongs to another user") from None
-    target = folder / f"kernels-{name}.so"
-    if not target.exists():
-        own = target.with_suffix(f".{os.getpid()}")  # renamed when complete: several jobs may start at once
-        try:
-            subprocess.run([compiler, *FLAGS, "-o", own, SOURCE], capture_output=True, text=True, check=True)
-            own.replace(target)
-        finally:
-            own.unlink(missing_ok=True)
-    return target
 
 
 def enter(x: Tensor, grid: Grid | None, normalise: bool) -> Observed:
