@@ -88,14 +88,14 @@ class FirstOrder:
             logits = self.supernet(x)
         return F.cross_entropy(logits.float(), y), (logits.detach().argmax(1) == y).float().mean() * 100
 
-    def architecture_step(self, x: Tensor, y: Tensor, averages: Averages) -> None:
-        """One step of the architecture parameters, its statistics added to `averages`."""
-        found = self._architecture_pass(x, y)
+    def architecture_step(self, x: Tensor, y: Tensor, averages: Averages, learns: bool = True) -> None:
+        """One step of the architecture parameters, or a mere look at them, its statistics added to `averages`."""
+        found = self._architecture_pass(x, y) if learns else self._pass([], x, y)
         p, pi = found.p, found.pi
         averages.add(
             valid_loss=found.loss, valid_accuracy=found.accuracy, entropy=_entropy(p), p=p.mean(0), pi=_mean(pi)
         )
-        if self.architecture_optimizer is not None:
+        if learns and self.architecture_optimizer is not None:
             _set_gradients(self.architecture, found.gradients)
             self.architecture_optimizer.step()
 

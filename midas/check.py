@@ -246,6 +246,9 @@ def _method_problems(
     if any(side % shrink for side in dataset.image):
         yield f"{key}.dataset: images of {dataset.image[0]}x{dataset.image[1]} can't be halved to 1/{shrink}"
         return
+    warmup, epochs = method.warmup_epochs, experiment.search.epochs
+    if warmup >= epochs:
+        yield f"{method_key}.warmup_epochs: {warmup} is not allowed; fewer than the epochs of {key}.search ({epochs})"
     if method.distribution == "pairs" and space.kept_edges != 2:
         yield f"{method_key}.distribution: 'pairs' is not allowed in {space.name}, which keeps all edges; allowed: edge, node"
     for problem in _map_problems(space, experiment, dataset.image, method, f" on {dataset.name}"):

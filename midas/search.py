@@ -21,9 +21,9 @@ from midas.devices import pick_device
 from midas.dump import write_dump, write_example
 from midas.durable import Keeper
 from midas.limits import leave_if_asked
-from midas.plan import SearchRun
 from midas.progress import Progress
 from midas.provenance import digest, write_metrics, write_table
+from midas.resolved import SearchRun
 from midas.step import main
 from midas.supernet import Supernet, kernels
 
@@ -90,7 +90,7 @@ def _steps(
     batches = progress.steps(pairs, min(len(train), len(valid)), epoch, first)
     for step, (train_batch, valid_batch) in enumerate(batches, first):
         seed_step(run.seed, "noise", epoch, step)  # of the operation "noise" (S4)
-        method.architecture_step(*valid_batch, sums.valid)
+        method.architecture_step(*valid_batch, sums.valid, learns=epoch >= run.method.warmup_epochs)
         method.weight_step(*train_batch, sums.train)
         sums.step = step + 1
         yield

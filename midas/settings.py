@@ -64,6 +64,11 @@ class Method(Strict):
         description="attention: maps enter it without a gradient, so that the network's weights learn by way of the mixture "
         "alone [D]; in deep supernets the gradient through the attention outgrows all others",
     )
+    warmup_epochs: Annotated[int, Field(ge=0)] = Field(
+        0,
+        description="epochs at the start of a search in which the network's weights learn alone, with the architecture as it "
+        "was drawn (P-DARTS: 10, PC-DARTS: 15)",
+    )
     scale: Annotated[float, Field(gt=0)] | None = Field(
         None, description="attention: factor on the query-key product, null for 1/sqrt(d) [D]"
     )

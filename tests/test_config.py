@@ -20,7 +20,7 @@ from midas.benchmark import COLUMNS
 from midas.check import load
 from midas.config import Analysis, Config, ConfigError, Experiment
 from midas.datasets import FILES, KNOWN
-from midas.plan import DecodeRun, LookupRun, RetrainRun, SearchRun
+from midas.resolved import DecodeRun, LookupRun, RetrainRun, SearchRun
 from midas.search import search
 from midas.settings import Cost, Method, Retrain, Search, Strict, Transfer, UserDataset
 from midas.step import main
@@ -306,6 +306,11 @@ TOGETHER = [
         "methods.midas.distribution",
         "pairs",
         "methods.midas.distribution: 'pairs' is not allowed in nas_bench_201, which keeps all edges; allowed: edge, node",
+    ),
+    (
+        "methods.midas.warmup_epochs",
+        99,
+        "methods.midas.warmup_epochs: 99 is not allowed; fewer than the epochs of experiments.0.search (",
     ),
     (
         "analysis.method",

@@ -19,7 +19,7 @@ from midas.data import Loader, Statistics, load, search_halves
 from midas.datasets import KNOWN, class_names, resolve
 from midas.decode import decode, decode_dump
 from midas.genotype import parse
-from midas.plan import DecodeRun, RetrainRun
+from midas.resolved import DecodeRun, RetrainRun
 from midas.retrain import retrain
 from midas.search import search
 from midas.settings import UserDataset
@@ -273,9 +273,9 @@ def test_the_architecture_learns_on_one_half_and_the_weights_on_the_other(search
     def spy(name):
         step = getattr(FirstOrder, name)
 
-        def spied(self, x, y, averages):
+        def spied(self, x, y, *args, **kwargs):
             seen.setdefault(name, set()).update(y.tolist())
-            step(self, x, y, averages)
+            step(self, x, y, *args, **kwargs)
 
         monkeypatch.setattr(FirstOrder, name, spied)
 
@@ -377,6 +377,17 @@ def test_learned_projections_do_not(searched, search_run):
     run = search_run()
     drawn, found = supernet_of(run).state_dict(), supernet_of(run, searched).state_dict()
     assert not [name for name in drawn if torch.equal(drawn[name], found[name])]
+
+
+@pytest.mark.parametrize("method", [{"patch_size": 4}, {"weights": "static"}], ids=str)
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_while_the_weights_warm_up_the_architecture_stays_as_drawn(method, epochs, search_run, tmp_path):
+    run = search_run(epochs=epochs, method={**method, "warmup_epochs": 1})
+    folder = finished(run, tmp_path)
+    drawn, found = supernet_of(run).state_dict(), supernet_of(run, folder).state_dict()
+    same = {name for name in drawn if torch.equal(drawn[name], found[name])}
+    assert same == ({name for name in drawn if ".mixing." in name} if epochs == 1 else set())
+    assert float(history_of(folder)[0]["entropy"]) > 0
 
 
 # --- what a search writes

@@ -24,8 +24,10 @@ CHOICES = {
     "weights": "Weights", "patch_size": "PS", "distribution": "Softmax over", "keys": "W_K", "mixing": "Mixing",
     "projections": "W_Q, W_K",
 }  # fmt: skip
-"""Choices that every block shows, with their headings; other keys of a method are shown where its rows differ in them, `detach`
-where it is set."""
+"""Choices that every block shows, with their headings; other keys of a method are shown where its rows differ in them."""
+
+RARE = {"detach": "False", "warmup_epochs": "0"}
+"""Choices that are shown where one of the rows has another value than this."""
 
 NO_CHOICE = "n/a"
 PARAMETER_FREE = ("none", "noise", "skip_connect", "max_pool_3x3", "avg_pool_3x3")
@@ -107,7 +109,7 @@ def _block(plan: Plan, experiment: Experiment) -> Block:
         rows += [{**row, **choices, "n": len(plan.config.seeds)} for row in found]
     numbers = pd.DataFrame(rows)
     differing = [key for key in ("scale", "none_logit", "decode_none") if len(set(numbers[key]) - {NO_CHOICE}) > 1]
-    differing += ["detach"] if "True" in set(numbers["detach"]) else []
+    differing += [key for key, usual in RARE.items() if set(numbers[key]) - {usual, NO_CHOICE}]
     keys = {"method": "Method", **CHOICES, **{key: key for key in differing}, "n": "n"}
     columns = [
         Column("Supernet (%)", VALID.name),
@@ -150,9 +152,9 @@ def _choices(method: Method, space: str) -> dict[str, str]:
     for key in ("keys", "mixing", "projections", "none_logit"):
         values[key] = getattr(method, key).replace("_", " ")
     values["scale"] = method.scale or "1/sqrt(d)"
-    values["detach"] = method.detach
+    values["detach"], values["warmup_epochs"] = method.detach, method.warmup_epochs
     values["decode_none"] = get_space(space).decodes_none if method.decode_none is None else method.decode_none
-    kept = {"weights", "decode_none"} | ({"distribution"} if method.weights == "static" else set())
+    kept = {"weights", "decode_none"} | ({"distribution", "warmup_epochs"} if method.weights == "static" else set())
     return {key: str(value) if attends or key in kept else NO_CHOICE for key, value in values.items()}
 
 
