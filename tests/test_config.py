@@ -308,11 +308,6 @@ TOGETHER = [
         "methods.midas.distribution: 'pairs' is not allowed in nas_bench_201, which keeps all edges; allowed: edge, node",
     ),
     (
-        "methods.midas.warmup_epochs",
-        99,
-        "methods.midas.warmup_epochs: 99 is not allowed; fewer than the epochs of experiments.0.search (",
-    ),
-    (
         "analysis.method",
         "static",
         "analysis: method 'static' is no attention method of that experiment; allowed: mi",
@@ -348,6 +343,17 @@ def test_what_does_not_fit_together_ends_in_a_line(raw, key, value, line):
     # an experiment that is wrong may be missed elsewhere, too
     found = [text for text in problems(raw) if text.startswith(line) or not key.startswith("experiments")]
     assert [text[: len(line)] for text in found] == [line]
+
+
+def test_a_warm_up_as_long_as_the_search_is_refused(raw):
+    epochs = raw["experiments"][0]["search"]["epochs"]
+    raw["experiments"] = raw["experiments"][:1]
+    raw |= {"analysis": None}
+    raw["methods"]["midas"]["warmup_epochs"] = epochs - 1
+    load(raw)
+    raw["methods"]["midas"]["warmup_epochs"] = epochs
+    fewer = f"fewer than the epochs of experiments.0.search ({epochs})"
+    assert problems(raw) == [f"methods.midas.warmup_epochs: {epochs} is not allowed; {fewer}"]
 
 
 @pytest.mark.parametrize("patch_size", range(1, 20))
