@@ -1,9 +1,9 @@
 """Raw results of a size, small enough for the repository: ``python -m midas.publish CONFIG.yaml [key=value ...]``.
 
 Copies what tables, figures and claims are made of from results/{size} to results/published/{size}, with the configuration
-(config.yaml) by which ``make figures`` redraws them there. Dumps are reduced: weights p of evenly spaced images, and
-mean and standard deviation over all of them. Trained weights are left out (model.safetensors), and images (example.npz) but those
-that are embedded.
+(config.yaml) by which ``make figures`` redraws them there. Dumps are reduced: weights p of evenly spaced images, more of
+them for the analysed method, and mean and standard deviation over all. Trained weights are left out (model.safetensors), and
+images (example.npz) but those that are embedded.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ PUBLISHED = "published"
 """Folder within that of the results, and within that of the figures."""
 
 IMAGES = 1_250
-"""Of a dump, at most about twice as many."""
+"""Of a dump of the analysed method, whose weights figure 3 shows image by image; at most about twice as many."""
+FEW = 100
+"""Of other dumps, of which tables and figures show moments alone."""
 
 BESIDE = ("history.csv", "steps.csv", "log.txt")
 """What is copied with a metrics.json where it is there."""
@@ -49,16 +51,19 @@ def publish(plan: Plan) -> Path:
     Raises:
         ValueError: results are missing or damaged, or they name a folder of this machine.
     """
-    dumps = [plan.cell_folder(cell) / "search/arch.npz" for cell in plan.cells(searched=True)]
-    needed = [*_needed(plan), *dumps]
-    missing = [path for path in needed if not path.exists()]
+    needed, dumps = list(_needed(plan)), dict(_dumps(plan))
+    missing = [path for path in [*needed, *dumps] if not path.exists()]
     if missing:
         raise ValueError("\n".join(f"{path}: missing; the size must be finished" for path in missing))
     target = Path(plan.config.results_dir) / PUBLISHED / plan.config.size
     fresh = target.with_name(f".{target.name}.{os.getpid()}")  # what was published stays until all of this is there
     try:
+        for path in [*needed, *_beside(needed), *dumps]:
+            (fresh / path.relative_to(plan.root)).parent.mkdir(parents=True, exist_ok=True)
         for path in [*needed, *_beside(needed)]:
-            _copy(path, fresh / path.relative_to(plan.root))
+            shutil.copyfile(path, fresh / path.relative_to(plan.root))
+        for path, images in dumps.items():
+            reduce_dump(path, fresh / path.relative_to(plan.root), images)
         (fresh / "config.yaml").write_text(_config(plan))
         _refuse_paths(fresh)
         shutil.rmtree(target, ignore_errors=True)
@@ -82,6 +87,15 @@ def _needed(plan: Plan) -> Iterator[Path]:
             yield first / "search/example.npz"
 
 
+def _dumps(plan: Plan) -> Iterator[tuple[Path, int]]:
+    """Dumps, and how many images are kept of each."""
+    chosen = plan.config.analysis
+    for cell in plan.cells(searched=True):
+        here = (cell.experiment.space, cell.experiment.dataset, cell.method)
+        shown = chosen is not None and here == (chosen.space, chosen.dataset, chosen.method)
+        yield plan.cell_folder(cell) / "search/arch.npz", IMAGES if shown else FEW
+
+
 def _beside(needed: list[Path]) -> Iterator[Path]:
     """Histories and logs of the same steps."""
     for folder in dict.fromkeys(path.parent for path in needed):
@@ -97,22 +111,19 @@ def _refuse_paths(folder: Path) -> None:
             raise ValueError(f"{where}: {found[0]!r} is not allowed; run it with paths relative to the repository")
 
 
-def _copy(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if source.name == "arch.npz":
-        reduce_dump(source, target)
-    else:
-        shutil.copyfile(source, target)
-
-
-def reduce_dump(source: Path, target: Path) -> None:
+def reduce_dump(source: Path, target: Path, images: int) -> None:
     """Write a dump of every n-th image, with the moments of all of them: `moments` [2, cells, edges, operations], `mean_pi`.
+
+    Args:
+        source: the whole dump.
+        target: the file to write.
+        images: fewest to keep, where there are as many; at most about twice as many are.
 
     Raises:
         ValueError: the dump is missing or damaged.
     """
     dump = load_dump(source)
-    every = slice(None, None, max(1, len(dump.p) // IMAGES))
+    every = slice(None, None, max(1, len(dump.p) // images))
     with np.load(source, allow_pickle=False) as file:
         arrays = dict(file)
     arrays |= {"p": dump.p[every], "labels": dump.labels[every]}

@@ -37,15 +37,17 @@ def write_dump(path, images, pairs):
 
 @pytest.mark.parametrize("pairs", [True, False])
 @pytest.mark.parametrize("images", [1, 2_500, 12_503])
-def test_a_reduced_dump_knows_the_moments_of_all_images_and_gives_the_same_cell(images, pairs, tmp_path):
+@pytest.mark.parametrize("kept", [publish.IMAGES, publish.FEW])
+def test_a_reduced_dump_knows_the_moments_of_all_images_and_gives_the_same_cell(kept, images, pairs, tmp_path):
     whole = write_dump(tmp_path / "arch.npz", images, pairs)
     (tmp_path / "reduced").mkdir()
-    publish.reduce_dump(whole, tmp_path / "reduced/arch.npz")
+    publish.reduce_dump(whole, tmp_path / "reduced/arch.npz", kept)
     before, after = load_dump(whole), load_dump(tmp_path / "reduced/arch.npz")
     np.testing.assert_array_equal(after.mean, before.mean)
     np.testing.assert_array_equal(after.std, before.std)
-    assert len(after.p) == len(after.labels) == len(range(0, images, max(1, images // 1_250)))
-    every = max(1, images // 1_250)
+    every = max(1, images // kept)
+    assert len(after.p) == len(after.labels) == len(range(0, images, every))
+    assert min(images, kept) <= len(after.p) <= 2 * kept
     np.testing.assert_array_equal(after.p, before.p[::every])
     np.testing.assert_array_equal(after.labels, before.labels[::every])
     space = get_space("darts")
