@@ -33,6 +33,14 @@ TRACED = re.compile(rf'\[({NUMBER})\]\(([^)\s]+) "([^"]+)"\)')
 """A number in prose: ``[0.21](file "key key")``."""
 
 
+OWN_SPLITS = {
+    "first-5000.json": ((0, 2_500), (2_500, 5_000)),
+    "first-10000.json": ((0, 5_000), (5_000, 10_000)),
+    "untrained.json": ((0, 64), (5_000, 10_000)),
+}
+"""Index lists that the heads of configurations make, by first and last image of either half."""
+
+
 @pytest.fixture
 def at_root(monkeypatch):
     """Published configurations name folders relative to the repository."""
@@ -128,7 +136,8 @@ def value_at(path, keys):
 
 SETTINGS = re.compile(
     r"\b(?:4|8|16) channels|\b1 cell a stage|\b[458] cells|\b(?:8|10|100|50) epochs|\(the paper: 100\)|seeds 0 to 2|"
-    r"\b5,000 (?:training )?images|[Bb]atches of 32|natural logarithm of [57]|25,000(?:/25,000| images)|bfloat16|\bps[48]\b|"
+    r"\b5,000 (?:training )?images|[Bb]atches of 32|natural logarithm of [57]|"
+    r"learning rates? 0|10,000 (?:training )?images|15 epochs|25,000(?:/25,000| images)|bfloat16|\bps[48]\b|"
     r"\bno\. 9930|\b[CS]\d\b|CIFAR-100?|NAS-Bench-201|"
     r"(?:patches )?of side [48]|\b[Tt]able \d|\b[Ff]igure \d+|logit 0|Free of [68]|level 0\.05|1/sqrt\(d\)"
 )
@@ -199,10 +208,13 @@ def test_a_published_search_runs_again_to_the_same_first_epoch(size, at_root, ci
     assert took
     if float(took[1]) > 240:
         pytest.skip(f"its first epoch took {took[1]} s")
-    first = {"train": list(range(2_500)), "valid": list(range(2_500, 5_000))}
-    (tmp_path / "first-5000.json").write_text(json.dumps(first))  # as the configuration's head says
-    splits = (tmp_path / "first-5000.json", shared_data / "nas_bench_201/splits/cifar-split.json.gz")
-    split = next(s for s in splits if s.name == Path(metrics["config"]["dataset"]["split"]).name)
+    split = Path(metrics["config"]["dataset"]["split"]).name
+    if split in OWN_SPLITS:
+        train, valid = (list(range(*ends)) for ends in OWN_SPLITS[split])
+        split = tmp_path / split
+        split.write_text(json.dumps({"train": train, "valid": valid}))
+    else:
+        split = shared_data / "nas_bench_201/splits" / split
     metrics["config"]["dataset"] |= {"path": str(cifar10), "split": str(split)}
     (tmp_path / "run.json").write_text(json.dumps(metrics["config"]))
     command = [sys.executable, "-m", "midas.search", tmp_path / "run.json", tmp_path / "search"]
