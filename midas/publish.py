@@ -2,7 +2,7 @@
 
 Copies what tables, figures and claims are made of from results/{size} to results/published/{size}, with the configuration
 (config.yaml) by which ``make figures`` redraws them there. Dumps are reduced: weights p of evenly spaced images, more of
-them for the analysed method, and mean and standard deviation over all. Trained weights are left out (model.safetensors), and
+them where figure 3 shows them, and mean and standard deviation over all. Trained weights are left out (model.safetensors), and
 images (example.npz) but those that are embedded.
 """
 
@@ -28,7 +28,7 @@ PUBLISHED = "published"
 """Folder within that of the results, and within that of the figures."""
 
 IMAGES = 1_250
-"""Of a dump of the analysed method, whose weights figure 3 shows image by image; at most about twice as many."""
+"""Of the dump whose weights figure 3 shows image by image; at most about twice as many."""
 FEW = 100
 """Of other dumps, of which tables and figures show moments alone."""
 
@@ -91,8 +91,8 @@ def _dumps(plan: Plan) -> Iterator[tuple[Path, int]]:
     """Dumps, and how many images are kept of each."""
     chosen = plan.config.analysis
     for cell in plan.cells(searched=True):
-        here = (cell.experiment.space, cell.experiment.dataset, cell.method)
-        shown = chosen is not None and here == (chosen.space, chosen.dataset, chosen.method)
+        here = (cell.experiment.space, cell.experiment.dataset, cell.method, cell.seed)
+        shown = chosen is not None and here == (chosen.space, chosen.dataset, chosen.method, plan.config.seeds[0])
         yield plan.cell_folder(cell) / "search/arch.npz", IMAGES if shown else FEW
 
 

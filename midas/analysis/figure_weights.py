@@ -48,6 +48,7 @@ def mean_weights(plan: Plan) -> Figure:
             ax.set_ylabel(f"cell {row}" + (f" ({kind})" if table["kind"].nunique() > 1 else ""))
     for ax in axes[-1]:
         ax.set_xlabel("share of an edge's weight\n(dashed: uniform)")
+        ax.locator_params(axis="x", nbins=4)  # shares near an equal weight need four decimals
     return figure
 
 
