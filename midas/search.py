@@ -128,7 +128,8 @@ def _write(
     folder.mkdir(parents=True, exist_ok=True)
     names = class_names(run.dataset)
     seed_step(run.seed, "noise", run.search.epochs, 0)
-    accuracy = write_dump(folder / "arch.npz", supernet, valid, statistics, run.search.batch_size, names)
+    batch = run.method.decode_batch or run.search.batch_size
+    accuracy = write_dump(folder / "arch.npz", supernet, valid, statistics, batch, names)
     write_example(folder / "example.npz", supernet, valid, statistics, run.search.batch_size)
     write_table(folder / "history.csv", history)
     numbers = {

@@ -75,6 +75,11 @@ class Method(Strict):
     none_logit: Literal["zero", "learned"] = Field(
         "zero", description="attention: 'none' has the zero key, hence logit 0 [D], or one learned logit per edge"
     )
+    decode_batch: Positive | None = Field(
+        None,
+        description="attention: images in a batch when the weights that are decoded are computed, whose statistics normalise its "
+        "maps; null for as many as in search [D]",
+    )
     decode_none: bool | None = Field(
         None,
         description="whether 'none' may be decoded; null: as the space says (NAS-Bench-201 yes, two-edge spaces no) [D]",

@@ -390,6 +390,14 @@ def test_while_the_weights_warm_up_the_architecture_stays_as_drawn(method, epoch
     assert float(history_of(folder)[0]["entropy"]) > 0
 
 
+def test_weights_to_decode_are_computed_in_batches_of_their_own(searched, search_run, tmp_path):
+    folder = finished(search_run(method={"patch_size": 4, "decode_batch": 50}), tmp_path)
+    assert (folder / "history.csv").read_bytes() == (searched / "history.csv").read_bytes()  # the search is the same
+    p, usual = (np.load(path / "arch.npz")["p"] for path in (folder, searched))
+    assert p.shape == usual.shape
+    assert 0 < np.abs(p - usual).max() < 0.1
+
+
 # --- what a search writes
 
 

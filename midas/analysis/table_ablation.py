@@ -26,7 +26,7 @@ CHOICES = {
 }  # fmt: skip
 """Choices that every block shows, with their headings; other keys of a method are shown where its rows differ in them."""
 
-RARE = {"detach": "False", "warmup_epochs": "0"}
+RARE = {"detach": "False", "warmup_epochs": "0", "decode_batch": "as in search"}
 """Choices that are shown where one of the rows has another value than this."""
 
 NO_CHOICE = "n/a"
@@ -153,6 +153,7 @@ def _choices(method: Method, space: str) -> dict[str, str]:
         values[key] = getattr(method, key).replace("_", " ")
     values["scale"] = method.scale or "1/sqrt(d)"
     values["detach"], values["warmup_epochs"] = method.detach, method.warmup_epochs
+    values["decode_batch"] = method.decode_batch or RARE["decode_batch"]
     values["decode_none"] = get_space(space).decodes_none if method.decode_none is None else method.decode_none
     kept = {"weights", "decode_none"} | ({"distribution", "warmup_epochs"} if method.weights == "static" else set())
     return {key: str(value) if attends or key in kept else NO_CHOICE for key, value in values.items()}
