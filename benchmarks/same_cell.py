@@ -55,7 +55,7 @@ def main() -> None:
     parser.add_argument("data", type=Path, help="folder with cifar-10-batches-py")
     parser.add_argument("folder", type=Path, help="for the searches")
     parser.add_argument("--epochs", type=int, default=5)
-    parser.add_argument("--channels", type=int, default=16)
+    parser.add_argument("--channels", type=int, default=8)
     parser.add_argument("--cells", type=int, default=1, help="of each stage")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()

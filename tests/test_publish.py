@@ -55,6 +55,18 @@ def test_a_reduced_dump_knows_the_moments_of_all_images_and_gives_the_same_cell(
     assert cells[0] == cells[1]
 
 
+def test_many_images_are_kept_of_the_search_that_figure_3_shows_alone(tmp_path):
+    raw = minimal(tmp_path) | {"seeds": [3, 4], "analysis": {"space": "nas_bench_201", "dataset": "digits"}}
+    raw["analysis"] |= {"method": "midas", "compare": ["midas"]}
+    raw["methods"]["no_patch"] = {"weights": "attention", "patch_size": None}
+    raw["experiments"][0]["ablation"] = ["no_patch"]
+    plan = load(raw)
+    kept = {path.relative_to(plan.root).parts[2:4]: images for path, images in publish._dumps(plan)}
+    assert kept.pop(("midas", "seed3")) == publish.IMAGES
+    assert set(kept) == {("midas", "seed4"), ("no_patch", "seed3"), ("no_patch", "seed4")}
+    assert set(kept.values()) == {publish.FEW}
+
+
 @pytest.mark.parametrize("text", ['"path": "/home/me/data"', "in /data2/x-y/z:", "split=/Users/a/b.json", "'/mnt-a/b'"])
 def test_a_folder_of_a_machine_is_found(text, tmp_path):
     (tmp_path / "search").mkdir()
