@@ -27,8 +27,13 @@ METHODS = {"static": Method(weights="static"), "midas": Method(), "detached": Me
 DEPTHS = {"nas_bench_201": (1, 2, 3, 5), "darts": (3, 5, 8)}
 """Cells, as the configuration counts them; the last are the paper's."""
 SEEDS = (0, 1, 2)
-STEPS, LAST = 60, 20
-"""Steps of a search, and of these the last ones, whose mean loss is reported."""
+TRAINED = {
+    60: Search(channels=4, cells=5, epochs=8, precision="bfloat16", arch_lr=0.003, merge_edges=True),
+    100: Search(channels=16, cells=5, epochs=100, precision="bfloat16"),
+}
+"""First steps of searches of NAS-Bench-201: config/cifar10_deep_cpu.yaml, and config/paper.yaml in bfloat16."""
+LAST = 20
+"""Of these steps the last ones, whose mean loss is reported."""
 
 Batches = list[Loader]
 
@@ -49,15 +54,14 @@ def gradient_norm(space: str, method: Method, cells: int, seed: int, batches: Ba
     return float(torch.nn.utils.get_total_norm(torch.autograd.grad(loss, search.weights)))
 
 
-def first_losses(method: Method, seed: int, batches: Batches) -> float:
-    """Mean training loss of the last of some steps, of a deep and narrow search (config/cifar10_deep_cpu.yaml)."""
-    settings = Search(channels=4, cells=5, epochs=8, precision="bfloat16", arch_lr=0.003, merge_edges=True)
+def first_losses(method: Method, settings: Search, count: int, seed: int, batches: Batches) -> float:
+    """Mean training loss of the last of a search's first ``count`` steps."""
     search, steps = prepared("nas_bench_201", method, settings, seed, batches)
     for group in search.weight_optimizer.param_groups:
         group["lr"] = search.lr(0)
     sums = Sums()
-    for step, (train, (x, y)) in zip(range(STEPS), steps, strict=False):
-        sums = Sums() if step == STEPS - LAST else sums
+    for step, (train, (x, y)) in zip(range(count), steps, strict=False):
+        sums = Sums() if step == count - LAST else sums
         search.architecture_step(x, y, sums.valid)
         x, y = train
         search.weight_step(x, y, sums.train)
@@ -79,9 +83,11 @@ def measured(data: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             for name, method in METHODS.items():
                 norms = [gradient_norm(space, method, cells, seed, batches[seed]) for seed in SEEDS]
                 yield "gradients", {"space": space, "cells": cells, "method": name, "norms": norms}
-    for name, method in METHODS.items():
-        losses = [first_losses(method, seed, batches[seed]) for seed in SEEDS]
-        yield "training", {"method": name, "losses": losses}
+    for count, settings in TRAINED.items():
+        for name, method in METHODS.items():
+            losses = [first_losses(method, settings, count, seed, batches[seed]) for seed in SEEDS]
+            size = {"channels": settings.channels, "arch_lr": settings.arch_lr, "steps": count}
+            yield "training", {**size, "method": name, "losses": losses}
 
 
 def table(found: dict[str, Any]) -> str:
@@ -98,9 +104,15 @@ def table(found: dict[str, Any]) -> str:
         for cells in depths:
             norms = {r["method"]: r["norms"] for r in found["gradients"] if (r["space"], r["cells"]) == (space, cells)}
             lines.append(f"| {space} | {cells} | " + " | ".join(cell(norms[name]) for name in METHODS) + " |")
-    losses = {r["method"]: r["losses"] for r in found["training"]}
-    lines += ["", f"| loss of steps {STEPS - LAST + 1} to {STEPS} | " + " | ".join(METHODS) + " |"]
-    lines += ["|---|" + "---|" * len(METHODS), "| | " + " | ".join(cell(losses[name]) for name in METHODS) + " |"]
+    lines += [
+        "",
+        "| channels | arch_lr | loss of steps | " + " | ".join(METHODS) + " |",
+        "|---:|---|---|" + "---|" * len(METHODS),
+    ]
+    for count, settings in TRAINED.items():
+        losses = {r["method"]: r["losses"] for r in found["training"] if r["steps"] == count}
+        size = f"{settings.channels} | {settings.arch_lr} | {count - LAST + 1} to {count}"
+        lines.append(f"| {size} | " + " | ".join(cell(losses[name]) for name in METHODS) + " |")
     return "\n".join(lines) + "\n"
 
 
