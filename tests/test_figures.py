@@ -19,6 +19,7 @@ from matplotlib.text import Text
 from test_analysis import DARTS_CELL, NB201_CELL, make_config, with_config, write_results
 
 from midas.analysis import cells, figures, statistics, style
+from midas.analysis.dumps import load_number
 from midas.analysis.figure_cells import draw_genotype
 from midas.analysis.figure_dip import median_test
 from midas.analysis.style import operation_label
@@ -114,9 +115,15 @@ def test_progress_says_which_accuracy_it_shows(plan: Plan) -> None:
     trained = " ".join(texts(drawn(12, plan.config)))
     assert "accuracy of the supernet" in trained
     assert "final cell\nretrained" in trained
-    looked_up = " ".join(texts(drawn(12, with_config(plan, nas_bench_201_table="benchmark.csv").config)))
+    figure = drawn(12, with_config(plan, nas_bench_201_table="benchmark.csv").config)
+    looked_up = " ".join(texts(figure))
     assert "looked up in the benchmark" in looked_up
     assert "optimum of the benchmark 94.00" in looked_up
+    methods, seeds = plan.experiment("nas_bench_201", "digits").methods, plan.config.seeds
+    folders = [plan.folder("nas_bench_201", "digits", method, seed) for method in methods for seed in seeds]
+    decoded = [load_number(folder / "lookup/metrics.json", "cell", "c10_test_acc_200") for folder in folders]
+    marks = [line.get_ydata()[0] for line in figure.axes[1].lines if line.get_linestyle() == "None"]
+    assert marks == decoded  # the cells of the tables, and not those of the last epoch
 
 
 def test_progress_marks_where_the_decoded_cell_changes(plan: Plan) -> None:

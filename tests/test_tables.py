@@ -18,10 +18,12 @@ from test_analysis import DARTS_CELL, NB201_CELL, make_config, with_config, writ
 
 from midas.analysis import literature, runs, table_ablation, table_robust, tables
 from midas.analysis.presentation import ALWAYS, LETTERS, TIDY
+from midas.decode import random_genotype
 from midas.genotype import parse
 from midas.plan import Plan
 from midas.resolved import PresentRun
 from midas.settings import Retrain
+from midas.spaces import get_space
 
 SHARED = Path(__file__).parent.parent.parent / "shared/literature"
 NUMBERS = [1, 2, 3, 4, 5, 6]
@@ -458,6 +460,27 @@ def test_ablation_sets_its_methods_against_the_claims(plan: Plan, table: Callabl
     assert "on the validation half: midas. No test column takes part." in block  # all have the same; the first
 
 
+def test_claims_on_searches_of_nas_bench_201_come_with_what_the_benchmark_says(
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert plan.config.analysis is not None
+    analysis = plan.config.analysis.model_copy(update={"space": "nas_bench_201"})
+    own_plan = with_config(plan, nas_bench_201_table="benchmark.csv", analysis=analysis)
+    assert "rank correlation" not in make_table(own_plan, 5, tmp_path)[1]  # of so few searches
+    monkeypatch.setattr(table_ablation, "FEWEST_RANKED", 4)
+    numbers, text, _ = make_table(own_plan, 5, tmp_path)
+    block = text.split("**Attention methods against the claims on searches (nas_bench_201 on digits)**")[1]
+    assert cells(block)[0][2:5] == ["C1: no. 9930", "CIFAR-100", "ImageNet16-120"]
+    found = {m: metric(plan, "lookup/metrics.json", "cell", "nas_bench_201", method=m) for m in ("midas", "no_patch")}
+    for name in ("c100_test_acc_200", "in16_test_acc_200"):
+        row = own(numbers, space="nas_bench_201", method="no_patch", quantity=name)
+        assert row["mean"].tolist() == pytest.approx([np.mean([cell[name] for cell in found["no_patch"]])])  # type: ignore[index]
+    valid = [metric(plan, "search/metrics.json", "valid_accuracy", "nas_bench_201", method=m) for m in found]
+    worth = [[cell["c10_test_acc_200"] for cell in rows] for rows in found.values()]  # type: ignore[index]
+    rho = stats.spearmanr(np.ravel(valid), np.ravel(worth)).statistic
+    assert f"rank correlation with the test accuracy of the found cell is {rho:.2f} (Spearman)" in text
+
+
 def test_agreement_counts_equal_edges_with_equal_operations() -> None:
     first = parse(NB201_CELL)
     other = parse(NB201_CELL.replace("none~0", "skip_connect~0").replace("nor_conv_1x1", "none"))
@@ -474,6 +497,23 @@ def test_agreement_counts_equal_edges_with_equal_operations() -> None:
 def test_parameter_free_operations_are_counted_per_cell(tmp_path: Path) -> None:
     parse(NB201_CELL).save(tmp_path / "a.json")
     assert table_ablation.parameter_free(tmp_path / "a.json") == 3  # none, avg_pool_3x3, skip_connect
+
+
+@pytest.mark.parametrize("none", [True, False])
+@pytest.mark.parametrize("name", ["nas_bench_201", "darts", "s1", "s4"])
+def test_agreement_by_chance_is_that_of_random_cells(tmp_path: Path, name: str, none: bool) -> None:
+    space = get_space(name)
+    if none and not space.decodes_none:
+        pytest.skip("none is not decoded there")
+    drawn = [random_genotype(space, seed, none) for seed in range(600)]
+    shared, free = table_ablation.by_chance(space, none)
+    pairs = [table_ablation.agreement([a, b]) for a, b in zip(drawn[::2], drawn[1::2], strict=True)]
+    assert np.mean(pairs) == pytest.approx(shared, abs=4 * np.std(pairs) / len(pairs) ** 0.5)
+    counts = []
+    for genotype in drawn[:200]:
+        genotype.save(tmp_path / "a.json")
+        counts.append(table_ablation.parameter_free(tmp_path / "a.json"))
+    assert np.mean(counts) == pytest.approx(free, abs=4 * np.std(counts) / len(counts) ** 0.5)
 
 
 def test_cost_table_equals_the_file(table: Callable[..., Rendered]) -> None:

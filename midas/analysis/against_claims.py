@@ -10,12 +10,14 @@ import pandas as pd
 from midas.analysis import runs
 from midas.analysis.dumps import load_number, load_table
 from midas.analysis.presentation import Block, Column
+from midas.analysis.runs import Quantity
 from midas.claims import read_claims
 from midas.plan import Plan
 
 CONSTANT = "weights don't vary"
 CLAIM_NOTES = {
     "optimal_cell": "C1: seeds whose cell is the paper's.",
+    "c100_test_acc_200": "CIFAR-100, ImageNet16-120: test accuracy of the cells (%), looked up as that on CIFAR-10.",
     "conv_spread": "C5: largest less least weight of the convolutions in the first two cells, as a multiple of equal weights "
     "(the claim: 0 without patches, above with them).",
     "dip_rejected": "C6: weights whose dip test rejects a single mode at 0.05.",
@@ -23,6 +25,11 @@ CLAIM_NOTES = {
     "permutation test of it is significant at 0.05; the claim asks for an effect of the class too (claims.md).",
 }
 """Quantity -> what the table says of it."""
+ELSEWHERE = {
+    name: Quantity(name, "lookup/metrics.json", runs.number("cell", name))
+    for name in ("c100_test_acc_200", "in16_test_acc_200")
+}
+"""What found cells are worth on the benchmark's other data sets."""
 ON_WEIGHTS = ("weight_spread", "dip_rejections", "class_similarity")
 """Metrics of the claims C5 to C7."""
 
@@ -41,7 +48,12 @@ def against_claims(plan: Plan) -> Block:
     )
     cell = next((c for c in read_claims(plan.config.claims).claims if c.metric == "optimal_cell"), None)
     if cell and plan.evaluation(experiment.space) == "lookup" and experiment.space in cell.spaces:
-        columns.insert(0, Column(f"C1: no. {cell.expected:.0f}", "optimal_cell", "note"))
+        first = [Column(f"C1: no. {cell.expected:.0f}", "optimal_cell", "note")]
+        columns = (
+            first
+            + [Column(title, name) for title, name in zip(("CIFAR-100", "ImageNet16-120"), ELSEWHERE, strict=True)]
+            + columns
+        )
     rows: list[dict[str, Any]] = []
     for method in plan.attending():
         own = table[table["method"] == method].set_index("seed").loc[list(plan.config.seeds)]
@@ -61,6 +73,7 @@ def against_claims(plan: Plan) -> Block:
             files = [plan.folder(experiment.space, experiment.dataset, method, seed) for seed in plan.config.seeds]
             hits = pd.Series([load_number(f / "lookup/metrics.json", "cell", "index") == cell.expected for f in files])
             rows.append(_count(names, "optimal_cell", hits, files[0].parent / "seed*/lookup/metrics.json"))
+            rows += [runs.measure(plan, experiment, method, quantity) for quantity in ELSEWHERE.values()]
     heading = f"Attention methods against the claims on searches ({experiment.space} on {experiment.dataset})"
     return Block(heading, {"method": "Method", "n": "n"}, columns, pd.DataFrame(rows))
 

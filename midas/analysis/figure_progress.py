@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,9 @@ ACCURACY = "c10_test_acc_200"
 def progress(plan: Plan) -> Figure:
     """Accuracy against epoch, a line for each seed.
 
-    With the benchmark's table: its CIFAR-10 test accuracy of the cell decoded at each epoch. Without: the supernet's
-    validation accuracy, with marks where the decoded cell changes, and the test accuracy of the retrained final cell.
+    With the benchmark's table: its CIFAR-10 test accuracy of the cell that an epoch's mean weights decode to. Without: the
+    supernet's validation accuracy, with marks where that cell changes. Right: the final cells' test accuracy, looked up or
+    retrained.
 
     Raises:
         ValueError: a history or metrics file is missing or lacks a value.
@@ -32,14 +33,15 @@ def progress(plan: Plan) -> Figure:
     experiments = [e for e in plan.config.experiments if e.space == SPACE]
     looked_up = plan.evaluation(SPACE) == "lookup"
     figure = Figure(figsize=(WIDTH, 2.4 * len(experiments) + 0.6), layout="constrained")
-    columns = {"ncols": 1} if looked_up else {"ncols": 2, "width_ratios": [9, 1]}
-    axes = figure.subplots(len(experiments), sharey="row", squeeze=False, **columns)
+    axes = figure.subplots(len(experiments), 2, sharey="row", squeeze=False, width_ratios=[9, 1])
     for row, experiment, letter in zip(axes, experiments, "abcdefgh", strict=False):
         if looked_up:
-            _draw_looked_up(row[0], plan, experiment)
+            _draw_looked_up(row, plan, experiment)
+            _draw_final(row[1], plan, experiment, "lookup/metrics.json", "cell", ACCURACY)
         else:
             _draw_supernet(row[0], plan, experiment)
-            _draw_retrained(row[1], plan, experiment)
+            _draw_final(row[1], plan, experiment, "retrain/metrics.json", "test_accuracy")
+            row[1].set_xlabel("final cell\nretrained")
         row[0].xaxis.set_major_locator(MaxNLocator(integer=True))
         row[0].set_xlabel("epoch of the search" + (f" on {experiment.dataset}" if len(experiments) > 1 else ""))
         if len(experiments) > 1:
@@ -63,20 +65,20 @@ def _look(plan: Plan, method: str) -> tuple[str, str]:
     return METHOD_COLOURS[place], METHOD_MARKERS[place]
 
 
-def _draw_looked_up(ax: Axes, plan: Plan, experiment: Experiment) -> None:
-    optima = set()
-    for colour, marker, folder in _runs(plan, experiment):
+def _draw_looked_up(axes: Sequence[Axes], plan: Plan, experiment: Experiment) -> None:
+    left, optima = axes[0], set()
+    for colour, _, folder in _runs(plan, experiment, searched=True):
         history = load_table(folder / "lookup/history.csv", ("epoch", ACCURACY))
         optima.add(load_number(folder / "lookup/metrics.json", "benchmark", ACCURACY, "best"))
-        style: dict[str, Any] = {"marker": marker, "markersize": 4, "markevery": [len(history) - 1], "clip_on": False}
         # steps: there is one cell at each epoch, and none between two
-        ax.plot(history["epoch"], history[ACCURACY], color=colour, alpha=0.8, drawstyle="steps-post", **style)
+        left.plot(history["epoch"], history[ACCURACY], color=colour, alpha=0.8, drawstyle="steps-mid")
     for optimum in optima:
-        ax.axhline(optimum, color="black", linewidth=0.8, linestyle="--", zorder=1)
+        for ax in axes:
+            ax.axhline(optimum, color="black", linewidth=0.8, linestyle="--", zorder=1)
         text = f"optimum of the benchmark {optimum:.2f}"
-        ax.annotate(text, (0.005, optimum), (0, 2), ax.get_yaxis_transform(), "offset points", fontsize=7)
-    ax.set_ylabel("CIFAR-10 test accuracy of the decoded\ncell, looked up in the benchmark (%)")
-    ax.margins(x=0.01, y=0.08)
+        left.annotate(text, (0.005, optimum), (0, 2), left.get_yaxis_transform(), "offset points", fontsize=7)
+    left.set_ylabel("CIFAR-10 test accuracy of the decoded\ncell, looked up in the benchmark (%)")
+    left.margins(x=0.01, y=0.08)
 
 
 def _draw_supernet(ax: Axes, plan: Plan, experiment: Experiment) -> None:
@@ -90,13 +92,21 @@ def _draw_supernet(ax: Axes, plan: Plan, experiment: Experiment) -> None:
     ax.margins(x=0.01)
 
 
-def _draw_retrained(ax: Axes, plan: Plan, experiment: Experiment) -> None:
+def _draw_final(ax: Axes, plan: Plan, experiment: Experiment, file: str, *keys: str) -> None:
     """The final cells' test accuracies, a column for each method."""
     methods = {_look(plan, method): place for place, method in enumerate(experiment.methods)}
     for colour, marker, folder in _runs(plan, experiment):
-        accuracy = load_number(folder / "retrain/metrics.json", "test_accuracy")
-        ax.plot(methods[colour, marker], accuracy, marker, color=colour, markerfacecolor="white", markersize=5)
-    ax.set(xticks=[], xlim=(-0.7, len(methods) - 0.3), xlabel="final cell\nretrained")
+        accuracy = load_number(folder / file, *keys)
+        ax.plot(
+            methods[colour, marker],
+            accuracy,
+            marker,
+            color=colour,
+            markerfacecolor="white",
+            markersize=5,
+            clip_on=False,
+        )
+    ax.set(xticks=[], xlim=(-0.7, len(methods) - 0.3), xlabel="final cell")
     ax.set_facecolor("#F4F4F4")
     ax.tick_params(axis="y", length=0)
     ax.spines["left"].set_visible(False)

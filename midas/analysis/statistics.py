@@ -34,6 +34,10 @@ LEVEL = 0.05
 FEWEST_IMAGES = 4
 """The dip test says nothing about fewer values."""
 
+FINEST = 1e-5
+"""Least standard deviation of a weight that is tested. Float32 holds values near 0.2 in steps of 1.5e-8, and sums of them round
+more coarsely: of a weight that varies less the test would find the rounding."""
+
 
 def dip_tests(dump: Dump) -> pd.DataFrame:
     """Hartigan's dip test (Annals of Statistics 1985) of every weight over the images.
@@ -41,15 +45,15 @@ def dip_tests(dump: Dump) -> pd.DataFrame:
     Small p-values speak against a single mode.
 
     Returns:
-        One row for each offered operation whose weight differs between images: cell, kind, edge, source, target,
-        operation, images, dip, p_value.
+        One row for each offered operation whose weight differs between images by more than rounding (`FINEST`): cell, kind,
+        edge, source, target, operation, images, dip, p_value.
 
     Raises:
         ValueError: the dump has fewer than four images.
     """
     if len(dump.p) < FEWEST_IMAGES:
         raise ValueError(f"{len(dump.p)} images are too few for the dip test; at least {FEWEST_IMAGES} are needed")
-    rows, varies = [], dump.varies
+    rows, varies = [], dump.offered & (dump.std >= FINEST)
     for cell, kind in enumerate(dump.kinds):
         values = dump.p[:, cell].astype(np.float64)  # one cell at a time: a whole dump in double precision is large
         for edge, operation in np.argwhere(varies[cell]):
@@ -136,12 +140,13 @@ def dip_summary(tests: pd.DataFrame, offered: int) -> dict[str, Any]:
 
     Args:
         tests: result of `dip_tests`.
-        offered: number of weights, constant ones included.
+        offered: number of weights, those included that hardly differ between images.
 
     Returns:
-        tested, constant, rejected (p < 0.05), their share with its 95 % Clopper-Pearson interval (rejected_low,
-        rejected_high), expected_by_chance, chance_p_value (probability of as many rejections or more by chance) and
-        rejected_benjamini_hochberg (at a false discovery rate of 0.05). Shares are None where nothing was tested.
+        tested, constant (equal for all images up to rounding, not tested), rejected (p < 0.05), their share with its 95 %
+        Clopper-Pearson interval (rejected_low, rejected_high), expected_by_chance, chance_p_value (probability of as many
+        rejections or more by chance) and rejected_benjamini_hochberg (at a false discovery rate of 0.05). Shares are None
+        where nothing was tested.
     """
     p_values = tests["p_value"].to_numpy()
     tested, rejected = len(p_values), int((p_values < LEVEL).sum())

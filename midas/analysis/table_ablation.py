@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.stats import spearmanr
 
 from midas.analysis import runs
 from midas.analysis.against_claims import against_claims, claim_notes
@@ -19,6 +20,7 @@ from midas.genotype import Genotype, load
 from midas.plan import Plan
 from midas.settings import Method
 from midas.spaces import get_space
+from midas.spaces.space import Space
 
 CHOICES = {
     "weights": "Weights", "patch_size": "PS", "distribution": "Softmax over", "keys": "W_K", "mixing": "Mixing",
@@ -30,6 +32,8 @@ RARE = {"detach": "False", "warmup_epochs": "0", "decode_batch": "as in search"}
 """Choices that are shown where one of the rows has another value than this."""
 
 NO_CHOICE = "n/a"
+FEWEST_RANKED = 6
+"""Searches from which on a rank correlation is shown."""
 PARAMETER_FREE = ("none", "noise", "skip_connect", "max_pool_3x3", "avg_pool_3x3")
 NOT_EVALUATED = "not evaluated: named in `ablation` alone"
 NO_PAIR = "one seed: no pair to compare"
@@ -65,6 +69,21 @@ def parameter_free(path: Path) -> float:
     return float(np.mean(counts))
 
 
+def by_chance(space: Space, decode_none: bool) -> tuple[float, float]:
+    """`agreement` and `parameter_free` of cells that are drawn uniformly, on average (`midas.decode.random_genotype`)."""
+    shared, free, kept_edges = 0.0, 0.0, 0
+    for spec in space.cells.values():
+        for node in spec.nodes:
+            edges = spec.incoming(node)
+            kept = space.kept_edges or len(edges)
+            kept_edges += kept
+            for edge in edges:
+                offered = [name for name in spec.candidates[edge] if decode_none or name != "none"]
+                shared += (kept / len(edges)) ** 2 / len(offered)
+                free += kept / len(edges) * sum(name in PARAMETER_FREE for name in offered) / len(offered)
+    return shared / kept_edges, free / len(space.cells)
+
+
 def agreement(genotypes: list[Genotype]) -> float:
     """Share of equal (edge, operation) of two decoded cells, averaged over all pairs of them."""
     kept = [{(kind, *edge) for kind in found.cells for edge in found.edges(kind)} for found in genotypes]
@@ -88,7 +107,11 @@ def ablation(plan: Plan) -> Table:
     """
     blocks = [_block(plan, experiment) for experiment in plan.config.experiments if experiment.ablation]
     numbers = pd.concat([block.numbers for block in blocks])
-    notes = [*NOTES, runs.device_note("Search: wall time of one search", numbers, runs.SEARCH_TIME.name)]
+    notes = [
+        *NOTES,
+        *_chance_notes(plan),
+        runs.device_note("Search: wall time of one search", numbers, runs.SEARCH_TIME.name),
+    ]
     if len(plan.attending()) > 1:
         against = against_claims(plan)
         blocks.append(against)
@@ -132,7 +155,35 @@ def _chosen(plan: Plan) -> str:
     experiment = plan.experiment(plan.config.analysis.space, plan.config.analysis.dataset)
     accuracy = {method: runs.measure(plan, experiment, method, VALID)["mean"] for method in plan.attending()}
     best = max(accuracy, key=lambda method: accuracy[method])
-    return f"Chosen by the highest mean accuracy of the supernet on the validation half: {best}. No test column takes part."
+    chosen = f"Chosen by the highest mean accuracy of the supernet on the validation half: {best}. No test column takes part."
+    return chosen + _ranked(plan, experiment)
+
+
+def _ranked(plan: Plan, experiment: Experiment) -> str:
+    """How well that rule's accuracy ranks cells: said, never used."""
+    result = _result(plan, experiment)
+    methods = [method for method in plan.attending() if method in plan.evaluated(experiment)]
+    pairs = [
+        [value for method in methods for value in runs.values_of(plan, experiment, method, quantity, plan.config.seeds)]
+        for quantity in (VALID, result)
+    ]
+    if len(pairs[0]) < FEWEST_RANKED or len(set(pairs[0])) == 1 or len(set(pairs[1])) == 1:
+        return ""
+    rho = float(spearmanr(*pairs).statistic) * (1 if result.best is max else -1)
+    searches = f"Over the {len(pairs[0])} searches of these methods"
+    return f" {searches} its rank correlation with the test accuracy of the found cell is {rho:.2f} (Spearman)."
+
+
+def _chance_notes(plan: Plan) -> list[str]:
+    """What two columns are for cells drawn at random, a sentence for each space of the table."""
+    notes = {}
+    for experiment in plan.config.experiments:
+        space, methods = get_space(experiment.space), [plan.config.methods[name] for name in experiment.ablation]
+        for none in sorted({space.decodes_none if m.decode_none is None else m.decode_none for m in methods}):
+            shared, free = by_chance(space, none)
+            where = f'{space.name}, with{"" if none else "out"} "none"' if space.decodes_none else space.name
+            notes[where] = f"Cells drawn at random ({where}): agreement {shared:.2f}, free {free:.1f} on average."
+    return list(notes.values())
 
 
 def _kept_edges(space_name: str) -> int:
