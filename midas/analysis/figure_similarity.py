@@ -60,7 +60,7 @@ def _class_effect(metrics: dict[str, Any]) -> str:
         return "no weight differs between images"
     shares = dict.fromkeys(f"{100 * share(row['eta_squared'] for row in found):.1f}" for share in (min, max))
     chance = 100 * max(row["expected_by_chance"] for row in found)
-    text = f"class explains {' to '.join(shares)} % of the variance\n(chance: {chance:.1f} %)"
+    text = f"class explains {' to '.join(shares)} % of the variance\n(chance: {chance:.2f} %)"
     return f"{text}, {_significance(max(row['p_value'] for row in found), len(found))}"
 
 

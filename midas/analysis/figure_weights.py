@@ -40,14 +40,16 @@ def mean_weights(plan: Plan) -> Figure:
     figure = Figure(figsize=(WIDTH, 0.75 + FIRST_CELLS * (0.2 * len(operations) + 0.25)), layout="constrained")
     axes = figure.subplots(*shape, sharex=True, sharey=True, squeeze=False)
     for (row, column), ax in np.ndenumerate(axes):
-        part = table[(table["cell"] == row) & (table["method"] == chosen.compare[column])]
+        method = chosen.compare[column]
+        part = table[(table["cell"] == row) & (table["method"] == method)]
         _draw_shares(ax, part, operations)
-        panel_label(ax, "abcdefghijklmnopqrstuvwxyz"[row * shape[1] + column], chosen.compare[column])
+        patches = f"PS {plan.config.methods[method].patch_size or 'none'}"
+        panel_label(ax, "abcdefghijklmnopqrstuvwxyz"[row * shape[1] + column], f"{method}, {patches}")
         if column == 0:
             kind = part["kind"].iloc[0]
             ax.set_ylabel(f"cell {row}" + (f" ({kind})" if table["kind"].nunique() > 1 else ""))
     for ax in axes[-1]:
-        ax.set_xlabel("share of an edge's weight\n(dashed: uniform)")
+        ax.set_xlabel("share of an edge's weight\n(dashed: uniform; open: seeds)")
         ax.locator_params(axis="x", nbins=4)  # shares near an equal weight need four decimals
     return figure
 
