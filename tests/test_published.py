@@ -135,7 +135,8 @@ def value_at(path, keys):
 
 
 SETTINGS = re.compile(
-    r"\b(?:4|8|16) channels|\b1 cell a stage|\b[458] cells|\b(?:8|10|100|50) epochs|\(the paper: 100\)|seeds 0 to 2|"
+    r"\b(?:4|8|16) channels|\b1 cell a stage|\b[458] cells|\b(?:8|10|100|50) epochs|\(there: 100\)|seeds 0 to 2|"
+    r"\b[13]\u00d7[13]\b|ImageNet16-120|"
     r"\b5,000 (?:training )?images|[Bb]atches of 32|natural logarithm of [57]|"
     r"learning rates? 0|10,000 (?:training )?images|15 epochs|25,000(?:/25,000| images)|bfloat16|\bps[48]\b|"
     r"\bno\. 9930|\b[CS]\d\b|CIFAR-100?|NAS-Bench-201|"
