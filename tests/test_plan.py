@@ -24,11 +24,12 @@ VARIANTS = {
         "frozen",
         "key_per_operation",
         "patch_mixing",
-        "detached",
+        "attached",
+        "none_left_out",
     ),
     ("darts", "cifar10"): (
         *("no_patch", "ps4", "softmax_node", "softmax_edge"),
-        *("frozen", "key_per_operation", "patch_mixing"),
+        *("frozen", "key_per_operation", "patch_mixing", "attached"),
     ),
 }
 
@@ -65,7 +66,7 @@ def text(tmp_path_factory):
 def test_every_space_data_set_method_and_seed_is_searched(text):
     expected = protocol(lambda e: ("midas", "static", *VARIANTS.get(e, ())))
     assert jobs(text, "search") == expected
-    assert len(expected) == 112
+    assert len(expected) == 120
 
 
 def test_every_search_is_decoded_and_as_many_random_cells_drawn(text):
@@ -92,7 +93,7 @@ def test_with_a_table_cells_of_nas_bench_201_are_looked_up_those_of_the_ablation
 
 def test_job_counts_by_rule(text):
     counts = Counter({rule: int(n) for rule, n in re.findall(r"^(\w+) +(\d+)$", text, re.MULTILINE)})
-    steps = {"data": 3, "search": 112, "decode": 140, "retrain": 84, "transfer": 8, "cost": 2, "statistics": 1}
+    steps = {"data": 3, "search": 120, "decode": 148, "retrain": 84, "transfer": 8, "cost": 2, "statistics": 1}
     present = {f"table_{n}": 1 for n in range(1, 7)} | {f"figure_{n:02d}": 1 for n in range(1, 13)}
     rest = {"claims": 1, "report": 1, "all": 1}
     expected = steps | present | rest
