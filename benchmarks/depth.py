@@ -27,11 +27,11 @@ METHODS = {"static": Method(weights="static"), "midas": Method(), "detached": Me
 DEPTHS = {"nas_bench_201": (1, 2, 3, 5), "darts": (3, 5, 8)}
 """Cells, as the configuration counts them; the last are the paper's."""
 SEEDS = (0, 1, 2)
-TRAINED = {
-    60: Search(channels=4, cells=5, epochs=8, precision="bfloat16", arch_lr=0.003, merge_edges=True),
-    100: Search(channels=16, cells=5, epochs=100, precision="bfloat16"),
-}
-"""First steps of searches of NAS-Bench-201: config/cifar10_deep_cpu.yaml, and config/paper.yaml in bfloat16."""
+TRAINED = (
+    (60, Search(channels=4, cells=5, epochs=8, precision="bfloat16", arch_lr=0.003, merge_edges=True)),
+    (100, Search(channels=16, cells=5, epochs=100, precision="bfloat16")),
+)
+"""Number of first steps of searches of NAS-Bench-201: config/cifar10_deep_cpu.yaml, and config/paper.yaml in bfloat16."""
 LAST = 20
 """Of these steps the last ones, whose mean loss is reported."""
 
@@ -83,7 +83,7 @@ def measured(data: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             for name, method in METHODS.items():
                 norms = [gradient_norm(space, method, cells, seed, batches[seed]) for seed in SEEDS]
                 yield "gradients", {"space": space, "cells": cells, "method": name, "norms": norms}
-    for count, settings in TRAINED.items():
+    for count, settings in TRAINED:
         for name, method in METHODS.items():
             losses = [first_losses(method, settings, count, seed, batches[seed]) for seed in SEEDS]
             size = {"channels": settings.channels, "arch_lr": settings.arch_lr, "steps": count}
@@ -109,10 +109,12 @@ def table(found: dict[str, Any]) -> str:
         "| channels | arch_lr | loss of steps | " + " | ".join(METHODS) + " |",
         "|---:|---|---|" + "---|" * len(METHODS),
     ]
-    for count, settings in TRAINED.items():
-        losses = {r["method"]: r["losses"] for r in found["training"] if r["steps"] == count}
-        size = f"{settings.channels} | {settings.arch_lr} | {count - LAST + 1} to {count}"
-        lines.append(f"| {size} | " + " | ".join(cell(losses[name]) for name in METHODS) + " |")
+    for count, settings in TRAINED:
+        size = (settings.channels, settings.arch_lr, count)
+        rows = [r for r in found["training"] if (r["channels"], r["arch_lr"], r["steps"]) == size]
+        losses = {r["method"]: r["losses"] for r in rows}
+        named = f"{settings.channels} | {settings.arch_lr} | {count - LAST + 1} to {count}"
+        lines.append(f"| {named} | " + " | ".join(cell(losses[name]) for name in METHODS) + " |")
     return "\n".join(lines) + "\n"
 
 

@@ -58,7 +58,7 @@ def _verdict(path: Path) -> str:
         raise ValueError(f"{path}: holds no summary of the dip tests: {error}") from error
     searches = f", {len(rows)} searches" if len(rows) > 1 else ""
     return (
-        f"rejected: {rejected:,} of {tested:,}\nby chance: at most {expected:,.0f}\n"
+        f"rejected: {rejected:,} of {tested:,}\nexpected by chance: at most {expected:,.0f}\n"
         f"after Benjamini-Hochberg: {corrected:,}\n({images:,} images{searches})"
     )
 

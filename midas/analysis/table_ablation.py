@@ -32,6 +32,8 @@ RARE = {"detach": "False", "warmup_epochs": "0", "decode_batch": "as in search"}
 """Choices that are shown where one of the rows has another value than this."""
 
 NO_CHOICE = "n/a"
+DECODING = {"decode_none": None, "decode_batch": None}
+"""Keys of a method that change no search."""
 FEWEST_RANKED = 6
 """Searches from which on a rank correlation is shown."""
 PARAMETER_FREE = ("none", "noise", "skip_connect", "max_pool_3x3", "avg_pool_3x3")
@@ -153,6 +155,8 @@ def _chosen(plan: Plan) -> str:
     """Which method the search itself would choose, by a rule that knows no test accuracy."""
     assert plan.config.analysis is not None
     experiment = plan.experiment(plan.config.analysis.space, plan.config.analysis.dataset)
+    if experiment.search.lr == 0:
+        return "Nothing is learned here, so the supernet's accuracy chooses no method."
     accuracy = {method: runs.measure(plan, experiment, method, VALID)["mean"] for method in plan.attending()}
     best = max(accuracy, key=lambda method: accuracy[method])
     chosen = f"Chosen by the highest mean accuracy of the supernet on the validation half: {best}. No test column takes part."
@@ -162,7 +166,12 @@ def _chosen(plan: Plan) -> str:
 def _ranked(plan: Plan, experiment: Experiment) -> str:
     """How well that rule's accuracy ranks cells: said, never used."""
     result = _result(plan, experiment)
-    methods = [method for method in plan.attending() if method in plan.evaluated(experiment)]
+    searches = {
+        repr(plan.config.methods[name].model_copy(update=DECODING)): name
+        for name in reversed(plan.attending())
+        if name in plan.evaluated(experiment)
+    }
+    methods = list(searches.values())  # of those that decode one search in several ways the first
     pairs = [
         [value for method in methods for value in runs.values_of(plan, experiment, method, quantity, plan.config.seeds)]
         for quantity in (VALID, result)
@@ -170,8 +179,8 @@ def _ranked(plan: Plan, experiment: Experiment) -> str:
     if len(pairs[0]) < FEWEST_RANKED or len(set(pairs[0])) == 1 or len(set(pairs[1])) == 1:
         return ""
     rho = float(spearmanr(*pairs).statistic) * (1 if result.best is max else -1)
-    searches = f"Over the {len(pairs[0])} searches of these methods"
-    return f" {searches} its rank correlation with the test accuracy of the found cell is {rho:.2f} (Spearman)."
+    pooled = f"Over {len(pairs[0])} searches, methods and seeds pooled,"
+    return f" {pooled} its rank correlation with the test accuracy of the found cell is {rho:.2f} (Spearman)."
 
 
 def _chance_notes(plan: Plan) -> list[str]:
