@@ -28,13 +28,13 @@ lint: .venv/ready
 	$(RUN) snakemake --lint
 	$(RUN) mypy
 
-# Redraws tables, figures, claims and report of the published results, or of a configuration that is named; starts no training.
+# Redraws tables, figures, claims and report of the published results (two sets at a time), or of a configuration that is named; starts no
+# training.
 SHOWN = $(if $(filter file,$(origin CONFIG)),$(wildcard results/published/*/config.yaml),$(CONFIG))
 figures: .venv/ready
-	$(RUN) for config in $(or $(SHOWN),$(error nothing is published; name a CONFIG)); do \
-	    rules=$$(snakemake --configfile $$config --list-rules 2>/dev/null | grep -E '^(table|figure|claims|report)') && \
-	    snakemake --cores $(CORES) --configfile $$config --allowed-rules $$rules --forcerun $$rules -- tables figures claims report \
-	    || exit 1; done
+	$(RUN) printf '%s\n' $(or $(SHOWN),$(error nothing is published; name a CONFIG)) | xargs -P 2 -I{} bash -c '\
+	    rules=$$(snakemake --configfile {} --list-rules 2>/dev/null | grep -E "^(table|figure|claims|report)") && \
+	    snakemake --cores $(CORES) --configfile {} --allowed-rules $$rules --forcerun $$rules -- tables figures claims report'
 
 # Puts what those are made of into results/published, small enough for the repository; SET="key=value ..." as it was run with.
 publish: .venv/ready
