@@ -86,6 +86,10 @@ class Method(Strict):
     )
 
 
+DECODING = {"decode_none", "decode_batch"}
+"""Keys of a method that say how a search is read: methods that differ in them alone make the same search."""
+
+
 class Search(Strict):
     """First-order bilevel search: weights on one half of the training images, architecture on the other, batch by batch."""
 

@@ -11,7 +11,7 @@ import torch
 
 from midas.decode import random_genotype
 from midas.networks import Skeleton, build
-from midas.settings import Method, Retrain, Search, Transfer
+from midas.settings import DECODING, Method, Retrain, Search, Transfer
 from midas.spaces import get_space
 from midas.timing import Batch, SyntheticSearch, random_batch, seconds_of
 from midas.training import memory_format
@@ -55,7 +55,7 @@ class Setting:
 
     def __post_init__(self) -> None:
         protocol = self.protocol.model_dump_json(exclude={"dataset", "methods", "seeds", "epochs", "lr"})
-        method = self.method.model_dump_json(exclude={"decode_none"}) if self.method else ""
+        method = self.method.model_dump_json(exclude=DECODING) if self.method else ""
         object.__setattr__(self, "key", protocol + method)
 
     def __str__(self) -> str:

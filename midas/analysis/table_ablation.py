@@ -18,7 +18,7 @@ from midas.analysis.runs import Quantity
 from midas.config import Experiment
 from midas.genotype import Genotype, load
 from midas.plan import Plan
-from midas.settings import Method
+from midas.settings import DECODING, Method
 from midas.spaces import get_space
 from midas.spaces.space import Space
 
@@ -32,8 +32,6 @@ RARE = {"detach": "False", "warmup_epochs": "0", "decode_batch": "as in search"}
 """Choices that are shown where one of the rows has another value than this."""
 
 NO_CHOICE = "n/a"
-DECODING = {"decode_none": None, "decode_batch": None}
-"""Keys of a method that change no search."""
 FEWEST_RANKED = 6
 """Searches from which on a rank correlation is shown."""
 PARAMETER_FREE = ("none", "noise", "skip_connect", "max_pool_3x3", "avg_pool_3x3")
@@ -156,7 +154,7 @@ def _chosen(plan: Plan) -> str:
     assert plan.config.analysis is not None
     experiment = plan.experiment(plan.config.analysis.space, plan.config.analysis.dataset)
     if experiment.search.lr == 0:
-        return "Nothing is learned here, so the supernet's accuracy chooses no method."
+        return "The supernet's weights aren't trained here, so its accuracy chooses no method."
     accuracy = {method: runs.measure(plan, experiment, method, VALID)["mean"] for method in plan.attending()}
     best = max(accuracy, key=lambda method: accuracy[method])
     chosen = f"Chosen by the highest mean accuracy of the supernet on the validation half: {best}. No test column takes part."
@@ -167,7 +165,7 @@ def _ranked(plan: Plan, experiment: Experiment) -> str:
     """How well that rule's accuracy ranks cells: said, never used."""
     result = _result(plan, experiment)
     searches = {
-        repr(plan.config.methods[name].model_copy(update=DECODING)): name
+        plan.config.methods[name].model_dump_json(exclude=DECODING): name
         for name in reversed(plan.attending())
         if name in plan.evaluated(experiment)
     }
