@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -11,30 +12,51 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from midas.data import Draws, Loader
 from midas.durable import FirstBad
 from midas.memory import keep_freed_memory
-from midas.passes import Pass, Replayed, TrainingPass
+from midas.passes import Recorded, TrainingPass
 from midas.settings import Method, Search
 from midas.spaces import get_space
 from midas.supernet import Supernet
 
+Batch = tuple[Tensor, Tensor]
+"""Images [B, 3, height, width] and labels [B]."""
+
 
 class Averages:
-    """Sums over the batches of an epoch, kept on the device until its end."""
+    """Sums over the batches of an epoch, kept on the device until its end, in tensors that stay where they are."""
 
     def __init__(self) -> None:
         self.sums: dict[str, Tensor] = {}
-        self.batches = 0
+        self.count: Tensor | None = None
         self.bad = FirstBad()
+
+    @property
+    def batches(self) -> int:
+        """Batches that were added."""
+        return 0 if self.count is None else int(self.count)
 
     def add(self, **values: Tensor | None) -> None:
         """Add one batch's values."""
-        self.batches += 1
         for name, value in values.items():
             if value is not None:
+                if self.count is None:
+                    self.count = torch.zeros((), dtype=torch.int64, device=value.device)
                 if name.endswith("loss"):
-                    self.bad.look(value, self.batches - 1)
-                self.sums[name] = self.sums.get(name, torch.zeros_like(value)) + value
+                    self.bad.look(value, self.count)
+                if name not in self.sums:
+                    self.sums[name] = torch.zeros_like(value)
+                self.sums[name] += value
+        assert self.count is not None
+        self.count += 1
+
+    def clear(self) -> None:
+        """Begin anew."""
+        for kept in (*self.sums.values(), self.count):
+            if kept is not None:
+                kept.zero_()
+        self.bad.clear()
 
     def mean(self, name: str) -> np.ndarray | None:
         """Mean over batches, in double precision; None for what was never added."""
@@ -50,7 +72,8 @@ class Averages:
 
     def restore(self, state: dict[str, Any], device: torch.device) -> None:
         """Go on from `state`."""
-        self.sums, self.batches = {name: value.to(device) for name, value in state["sums"].items()}, state["batches"]
+        self.sums = {name: value.to(device) for name, value in state["sums"].items()}
+        self.count = torch.tensor(state["batches"], device=device)
 
 
 class FirstOrder:
@@ -59,21 +82,29 @@ class FirstOrder:
     def __init__(self, supernet: Supernet, settings: Search, device: torch.device):
         self.supernet, self.settings, self.device = supernet, settings, device
         self.weights, self.architecture = supernet.weight_parameters(), supernet.architecture_parameters()
+        # a graph holds its numbers: a rate that changes is a tensor, which fused optimisers read on the device, as Adam's count
+        graph = {"fused": True} if settings.cuda_graph else {}
+        rate = torch.tensor(settings.lr, device=device) if graph else settings.lr
         self.weight_optimizer = torch.optim.SGD(
-            self.weights, settings.lr, settings.momentum, weight_decay=settings.weight_decay
+            self.weights, rate, settings.momentum, weight_decay=settings.weight_decay, **graph
         )
         # frozen projections leave nothing to train
         self.architecture_optimizer = (
             torch.optim.Adam(
-                self.architecture, settings.arch_lr, settings.arch_betas, weight_decay=settings.arch_weight_decay
+                self.architecture, settings.arch_lr, settings.arch_betas, weight_decay=settings.arch_weight_decay,
+                capturable=bool(graph), **graph,
             )
             if self.architecture
             else None
-        )
-        self._architecture_pass: Pass = partial(self._pass, self.architecture)
-        self._weight_pass: Pass = partial(self._pass, self.weights)
-        if settings.cuda_graph and device.type == "cuda":
-            self._architecture_pass, self._weight_pass = Replayed(self._architecture_pass), Replayed(self._weight_pass)
+        )  # fmt: skip
+
+    def begin(self, epoch: int) -> None:
+        """Set the learning rate of an epoch."""
+        for group in self.weight_optimizer.param_groups:
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(self.lr(epoch))
+            else:
+                group["lr"] = self.lr(epoch)
 
     def lr(self, epoch: int) -> float:
         """Learning rate of the weights in an epoch (from 0): a cosine from lr to lr_min."""
@@ -88,9 +119,14 @@ class FirstOrder:
             logits = self.supernet(x)
         return F.cross_entropy(logits.float(), y), (logits.detach().argmax(1) == y).float().mean() * 100
 
+    def step(self, train: Batch, valid: Batch, sums: Sums, learns: bool = True) -> None:
+        """A bilevel step: one of the architecture on `valid`, then one of the weights on `train`."""
+        self.architecture_step(*valid, sums.valid, learns)
+        self.weight_step(*train, sums.train)
+
     def architecture_step(self, x: Tensor, y: Tensor, averages: Averages, learns: bool = True) -> None:
         """One step of the architecture parameters, or a mere look at them, its statistics added to `averages`."""
-        found = self._architecture_pass(x, y) if learns else self._pass([], x, y)
+        found = self._pass(self.architecture if learns else [], x, y)
         p, pi = found.p, found.pi
         averages.add(
             valid_loss=found.loss, valid_accuracy=found.accuracy, entropy=_entropy(p), p=p.mean(0), pi=_mean(pi)
@@ -101,7 +137,7 @@ class FirstOrder:
 
     def weight_step(self, x: Tensor, y: Tensor, averages: Averages) -> None:
         """One step of the weights."""
-        found = self._weight_pass(x, y)
+        found = self._pass(self.weights, x, y)
         averages.add(train_loss=found.loss, train_accuracy=found.accuracy)
         _set_gradients(self.weights, found.gradients)
         if self.settings.clip:
@@ -132,9 +168,12 @@ class FirstOrder:
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from `state`."""
         self.supernet.load_state_dict(state["supernet"])
-        self.weight_optimizer.load_state_dict(state["weight_optimizer"])
-        if self.architecture_optimizer is not None:
-            self.architecture_optimizer.load_state_dict(state["architecture_optimizer"])
+        for name, optimizer in (("weight", self.weight_optimizer), ("architecture", self.architecture_optimizer)):
+            if (
+                optimizer is not None
+            ):  # its own groups: a search may go on with a graph that was begun without, or the reverse
+                groups = optimizer.state_dict()["param_groups"]
+                optimizer.load_state_dict(state[f"{name}_optimizer"] | {"param_groups": groups})
 
 
 def _set_gradients(parameters: list[nn.Parameter], gradients: tuple[Tensor | None, ...]) -> None:
@@ -170,6 +209,12 @@ class Sums:
     def __init__(self) -> None:
         self.step, self.train, self.valid = 0, Averages(), Averages()
 
+    def clear(self) -> None:
+        """Begin an epoch."""
+        self.step = 0
+        self.train.clear()
+        self.valid.clear()
+
     def check(self, epoch: int) -> None:
         """Stop where a loss isn't finite; epochs count from 0."""
         min(self.valid.bad, self.train.bad, key=FirstBad.number).check("search", epoch)
@@ -183,3 +228,45 @@ class Sums:
         self.step = state["step"]
         self.train.restore(state["train"], device)
         self.valid.restore(state["valid"], device)
+
+
+class RecordedSteps:
+    """The bilevel steps of a search as CUDA graphs: batches, both passes, both optimisers and the epoch's sums in one launch.
+
+    An epoch's draws lie on the device before its first step; a step finds its own by a number that counts there.
+
+    Args:
+        method: takes the steps.
+        loaders: of the training and the validation half.
+        sums: of the epoch.
+    """
+
+    def __init__(self, method: FirstOrder, loaders: Sequence[Loader], sums: Sums):
+        self.method, self.loaders, self.sums = method, loaders, sums
+        self.next = torch.zeros(1, dtype=torch.int64, device=method.device)
+        self.draws: list[Draws] = []
+        self.graphs: dict[bool, Recorded] = {}
+
+    def begin(self, epoch: int, first: int) -> None:
+        """Draw an epoch, whose first step is the one of this number."""
+        drawn = [loader.draw(epoch) for loader in self.loaders]
+        self.draws = self.draws or drawn
+        for kept, fresh in zip(self.draws, drawn, strict=True):
+            for own, other in zip(kept, fresh, strict=True):
+                if own is not None and other is not None:
+                    own.copy_(other)
+        self.next.fill_(first)
+
+    def __call__(self, learns: bool) -> None:
+        """Take the next step; see `FirstOrder.architecture_step`."""
+        if learns not in self.graphs:
+            self.graphs[learns] = Recorded(partial(self.compute, learns))
+        self.graphs[learns]()
+
+    def compute(self, learns: bool) -> None:
+        """What is recorded."""
+        train, valid = (
+            loader.batch(drawn.at(self.next)) for loader, drawn in zip(self.loaders, self.draws, strict=True)
+        )
+        self.method.step(train, valid, self.sums, learns)
+        self.next += 1

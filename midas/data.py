@@ -203,6 +203,31 @@ def in_order(images: Images, statistics: Statistics, batch_size: int) -> Iterato
         yield statistics.normalise(pixels), labels
 
 
+class Draws(NamedTuple):
+    """What is drawn for an epoch (its first axis are the steps) or for one of its steps; None for what isn't drawn.
+
+    Attributes:
+        order: indices of the images int64 [B].
+        shift: rows and columns of the crop int64 [2, B].
+        flip: whether the image is mirrored, bool [B].
+        blank: row and column of cutout's centre int64 [2, B].
+    """
+
+    order: Tensor
+    shift: Tensor | None
+    flip: Tensor | None
+    blank: Tensor | None
+
+    def at(self, step: int | Tensor) -> Draws:
+        """Those of a step of the epoch; its number may be a tensor [1] on the device, which then isn't waited for."""
+
+        def of(x: Tensor) -> Tensor:
+            return x[step] if isinstance(step, int) else x.index_select(0, step)[0]
+
+        order, *others = self
+        return Draws(of(order), *(None if x is None else of(x) for x in others))
+
+
 class Loader:
     """Augmented batches, shuffled anew each epoch; the last, smaller batch of an epoch is left out.
 
@@ -238,28 +263,44 @@ class Loader:
 
     def epoch(self, epoch: int, first: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """The batches of one epoch, less the `first` ones: images float32 [B, 3, h, w] and labels int64 [B]."""
-        device = self.images.labels.device
-        order = torch.randperm(len(self.images), generator=generator(self.seed, self.stream, epoch, 0)).to(device)
+        drawn = self.draw(epoch)
         for step in range(first, len(self)):
-            index = order[step * self.batch_size : (step + 1) * self.batch_size]
-            draw = generator(self.seed, self.stream, epoch, step + 1)
-            yield self._augment(self.images.pixels[index], draw), self.images.labels[index]
+            yield self.batch(drawn.at(step))
 
-    def _augment(self, pixels: Tensor, draw: torch.Generator) -> Tensor:
-        pixels = random_crop(pixels, self.dataset.padding, draw)
-        if self.dataset.flip:
-            flipped = torch.rand(len(pixels), generator=draw).to(pixels.device) < 0.5
-            pixels = torch.where(flipped.view(-1, 1, 1, 1), pixels.flip(3), pixels)
+    def draw(self, epoch: int) -> Draws:
+        """All that an epoch draws, on the images' device; its first axis are the steps."""
+        steps = range(1, len(self) + 1)
+        order = torch.randperm(len(self.images), generator=generator(self.seed, self.stream, epoch, 0))
+        order = order[: len(self) * self.batch_size].view(len(self), -1)
+        augmented = [self._draw(generator(self.seed, self.stream, epoch, step)) for step in steps]
+        whole = [None if xs[0] is None else torch.stack(xs) for xs in zip(*augmented, strict=True)]
+        device = self.images.labels.device
+        return Draws(order.to(device), *(None if x is None else x.to(device) for x in whole))
+
+    def _draw(self, draw: torch.Generator) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        """Shift, flip and blank of one batch, in this order."""
+        batch, padding = self.batch_size, self.dataset.padding
+        shift = torch.randint(2 * padding + 1, (2, batch), generator=draw) if padding else None
+        flip = torch.rand(batch, generator=draw) < 0.5 if self.dataset.flip else None
+        sides = self.images.pixels.shape[2:] if self.cutout else ()
+        blank = [torch.randint(side, (batch,), generator=draw) for side in sides]
+        return shift, flip, torch.stack(blank) if blank else None
+
+    def batch(self, drawn: Draws) -> tuple[Tensor, Tensor]:
+        """The batch that was drawn for one step."""
+        pixels = self.images.pixels[drawn.order]
+        if drawn.shift is not None:
+            pixels = random_crop(pixels, self.dataset.padding, drawn.shift)
+        if drawn.flip is not None:
+            pixels = torch.where(drawn.flip.view(-1, 1, 1, 1), pixels.flip(3), pixels)
         x = self.statistics.normalise(pixels)
-        return cutout(x, self.cutout, draw) if self.cutout else x
+        x = x if drawn.blank is None else cutout(x, self.cutout, drawn.blank)
+        return x, self.images.labels[drawn.order]
 
 
-def random_crop(x: Tensor, padding: int, draw: torch.Generator) -> Tensor:
-    """Shift each image [B, C, H, W] by up to `padding` pixels either way, black coming in as in torchvision."""
-    if padding == 0:
-        return x
+def random_crop(x: Tensor, padding: int, shift: Tensor) -> Tensor:
+    """Shift each image [B, C, H, W] down and right by `shift` [2, B] - `padding` pixels, black coming in as in torchvision."""
     batch, _, height, width = x.shape
-    shift = torch.randint(2 * padding + 1, (2, batch), generator=draw).to(x.device)
     rows = (shift[0, :, None] + torch.arange(height, device=x.device))[:, :, None]
     columns = (shift[1, :, None] + torch.arange(width, device=x.device))[:, None, :]
     images = torch.arange(batch, device=x.device)[:, None, None]
@@ -267,16 +308,14 @@ def random_crop(x: Tensor, padding: int, draw: torch.Generator) -> Tensor:
     return padded.permute(0, 2, 3, 1)[images, rows, columns].permute(0, 3, 1, 2)
 
 
-def cutout(x: Tensor, side: int, draw: torch.Generator) -> Tensor:
-    """Blank a square around a random pixel of each image [B, C, H, W]; it may reach over the border."""
-    batch, _, height, width = x.shape
+def cutout(x: Tensor, side: int, centres: Tensor) -> Tensor:
+    """Blank a square around a pixel of each image [B, C, H, W]: row and column [2, B]; it may reach over the border."""
 
-    def blank(length: int) -> Tensor:
-        centre = torch.randint(length, (batch, 1), generator=draw).to(x.device)
+    def blank(length: int, centre: Tensor) -> Tensor:
         place = torch.arange(length, device=x.device)
-        return (place >= centre - side // 2) & (place < centre + side - side // 2)
+        return (place >= centre[:, None] - side // 2) & (place < centre[:, None] + side - side // 2)
 
-    rows, columns = blank(height), blank(width)
+    rows, columns = (blank(length, centre) for length, centre in zip(x.shape[2:], centres, strict=True))
     return x.masked_fill((rows[:, None, :, None] & columns[:, None, None, :]), 0.0)
 
 

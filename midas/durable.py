@@ -29,10 +29,17 @@ class FirstBad:
     def __init__(self) -> None:
         self.step: Tensor | None = None
 
-    def look(self, loss: Tensor, step: int) -> None:
-        """Look at the loss of a step; steps count from 0."""
-        number = torch.where(torch.isfinite(loss.detach()), torch.inf, float(step + 1))
-        self.step = number if self.step is None else torch.minimum(self.step, number)
+    def look(self, loss: Tensor, step: int | Tensor) -> None:
+        """Look at the loss of a step, whose number may lie on the device; steps count from 0."""
+        number = torch.where(torch.isfinite(loss.detach()), torch.inf, step + 1)
+        if self.step is None:
+            self.step = torch.full_like(number, torch.inf)
+        self.step.copy_(torch.minimum(self.step, number))
+
+    def clear(self) -> None:
+        """Begin anew."""
+        if self.step is not None:
+            self.step.fill_(torch.inf)
 
     def number(self) -> float:
         """The step, counted from 1; infinite if there is none."""

@@ -1,7 +1,8 @@
-"""One forward and backward pass of a search, computed anew each time or replayed as a CUDA graph."""
+"""One forward and backward pass of a search, and any computation on the device recorded as a CUDA graph."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -19,41 +20,51 @@ class TrainingPass(NamedTuple):
     pi: Tensor | None
 
 
-Pass = Callable[[Tensor, Tensor], TrainingPass]
-"""Images and labels -> what a training pass leaves."""
+class Recorded:
+    """A computation as a CUDA graph: one launch instead of thousands.
 
+    It takes and gives nothing: all that it reads and changes are tensors that stay where they are. Its first calls compute as
+    always, in which kernels are chosen and memory is taken; the next one records it, without computing; from there on it is
+    replayed. Each call counts.
 
-class Replayed:
-    """A training pass as a CUDA graph, recorded at the first call and replayed from then on: one launch instead of thousands.
-
-    What it returns is overwritten by the next call. Batches must have the shape of the first.
+    Args:
+        compute: the computation. Nothing in it may wait for the device or make a tensor of Python's data
+            (tests/recordable.py says what else).
     """
 
     WARM_UP = 3
-    """Calls before the recording, in which kernels are chosen and memory is taken."""
+    """Calls before the recording."""
+    AHEAD = 2
+    """Calls that may wait for the device; without a limit seconds of work would be waiting when a step is asked to leave."""
 
-    def __init__(self, compute: Pass):
-        self.compute = compute
+    def __init__(self, compute: Callable[[], None]):
+        self.compute, self.calls = compute, 0
+        self.stream = torch.cuda.Stream()
         self.graph: torch.cuda.CUDAGraph | None = None
+        self.waiting: deque[torch.cuda.Event] = deque()
 
-    def __call__(self, x: Tensor, y: Tensor) -> TrainingPass:
-        """Images and labels -> what the pass leaves."""
-        if self.graph is None:
-            self._record(x, y)
-        self.x.copy_(x)
-        self.y.copy_(y)
-        assert self.graph is not None
-        self.graph.replay()
-        return self.found
+    def __call__(self) -> None:
+        """Compute once, on the current stream."""
+        if self.calls < self.WARM_UP:
+            self._aside()
+        else:
+            if self.graph is None:
+                self._record()
+            self.graph.replay()  # type: ignore[union-attr]
+        self.calls += 1
+        self.waiting.append(torch.cuda.current_stream().record_event())
+        if len(self.waiting) > self.AHEAD:
+            self.waiting.popleft().synchronize()
 
-    def _record(self, x: Tensor, y: Tensor) -> None:
-        self.x, self.y = x.clone(), y.clone()
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            for _ in range(self.WARM_UP):
-                self.compute(self.x, self.y)
-        torch.cuda.current_stream().wait_stream(stream)
-        self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph):
-            self.found = self.compute(self.x, self.y)
+    def _aside(self) -> None:
+        """Compute on the stream that will be recorded, whose memory a graph then finds."""
+        self.stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self.stream):
+            self.compute()
+        torch.cuda.current_stream().wait_stream(self.stream)
+
+    def _record(self) -> None:
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, stream=self.stream):
+            self.compute()
+        self.graph = graph

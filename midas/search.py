@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from midas.bilevel import FirstOrder, Sums, make_supernet
+from midas.bilevel import FirstOrder, RecordedSteps, Sums, make_supernet
 from midas.data import Images, Loader, Statistics, load, search_halves, seed_step
 from midas.datasets import class_names
 from midas.decode import decode_weights
@@ -32,7 +32,22 @@ def search(run: SearchRun, folder: Path) -> None:
     """Search, or continue a search, and write its outputs."""
     torch.set_num_threads(run.threads)
     device = pick_device(run.device)
-    images, _ = load(run.dataset, device)
+    for _ in searching(run, folder, device, load(run.dataset, device)[0]):
+        pass
+
+
+def searching(
+    run: SearchRun, folder: Path, device: torch.device, images: Images, identity: dict[str, Any] | None = None
+) -> Iterator[None]:
+    """The same step by step: stops after each, so that several searches can take turns on one device.
+
+    Args:
+        run: what is searched.
+        folder: of the outputs.
+        device: that it is searched on.
+        images: all training images, on that device.
+        identity: of the checkpoint, if not that of the run and this source.
+    """
     statistics = Statistics.of(images)
     train, valid = (images.take(half) for half in search_halves(run.dataset, len(images)))
     seed_step(run.seed, "initialise", 0, 0)
@@ -43,29 +58,33 @@ def search(run: SearchRun, folder: Path) -> None:
         Loader(half, statistics, settings.batch_size, run.seed, name, run.dataset)
         for half, name in ((train, "train"), (valid, "valid"))
     ]
-    identity = {"config": run.model_dump(mode="json"), "source_digest": digest("search")}
+    identity = identity or {"config": run.model_dump(mode="json"), "source_digest": digest("search")}
     with Keeper(folder, identity) as keeper:
-        history = _epochs(run, method, loaders, keeper)
+        history: list[dict[str, Any]] = []
+        yield from _epochs(run, method, loaders, keeper, history)
         _write(run, folder, supernet, history, valid, statistics, device, keeper)
 
 
-def _epochs(run: SearchRun, method: FirstOrder, loaders: list[Loader], keeper: Keeper) -> list[dict[str, Any]]:
-    """Run the epochs that are left; returns a row for each epoch."""
-    history: list[dict[str, Any]] = []
+def _epochs(
+    run: SearchRun, method: FirstOrder, loaders: list[Loader], keeper: Keeper, history: list[dict[str, Any]]
+) -> Iterator[None]:
+    """Run the epochs that are left; adds a row for each epoch to `history`."""
     sums = Sums()
     state = keeper.load()
     if state is not None:
         method.restore(state)
-        history = state["history"]
+        history += state["history"]
         if within := state.get("within"):
             sums.restore(within, method.device)
+    recorded = RecordedSteps(method, loaders, sums) if run.search.cuda_graph and method.device.type == "cuda" else None
     progress = Progress(run.search.epochs, "search")
     for epoch in range(len(history), run.search.epochs):
-        for _ in _steps(run, method, loaders, epoch, sums, progress):
+        for _ in _steps(run, method, loaders, epoch, sums, progress, recorded):
             if keeper.due():
                 sums.check(epoch)
                 keeper.save({**method.state(), "history": history, "within": sums.state()})
                 leave_if_asked("search")
+            yield
         sums.check(epoch)
         history.append(_row(run, method, epoch, sums))
         keeper.save({**method.state(), "history": history})
@@ -73,25 +92,33 @@ def _epochs(run: SearchRun, method: FirstOrder, loaders: list[Loader], keeper: K
             epoch, **{name: history[-1][name] for name in ("train_loss", "train_accuracy", "valid_accuracy", "entropy")}
         )
         leave_if_asked("search")
-        sums = Sums()
-    return history
+        sums.clear()
 
 
 def _steps(
-    run: SearchRun, method: FirstOrder, loaders: list[Loader], epoch: int, sums: Sums, progress: Progress
+    run: SearchRun,
+    method: FirstOrder,
+    loaders: list[Loader],
+    epoch: int,
+    sums: Sums,
+    progress: Progress,
+    recorded: RecordedSteps | None,
 ) -> Iterator[None]:
     """The steps of an epoch that are left; stops after each."""
-    train, valid = loaders
-    for group in method.weight_optimizer.param_groups:
-        group["lr"] = method.lr(epoch)
-    first = sums.step
-    # the halves may differ by one image
-    pairs = zip(train.epoch(epoch, first), valid.epoch(epoch, first), strict=False)
-    batches = progress.steps(pairs, min(len(train), len(valid)), epoch, first)
-    for step, (train_batch, valid_batch) in enumerate(batches, first):
+    method.begin(epoch)
+    learns, first = epoch >= run.method.warmup_epochs, sums.step
+    steps = min(map(len, loaders))  # the halves may differ by one image
+    if recorded is None:
+        batches = zip(*(loader.epoch(epoch, first) for loader in loaders), strict=False)
+    else:
+        recorded.begin(epoch, first)
+    for step in progress.steps(range(first, steps), steps, epoch, first):
         seed_step(run.seed, "noise", epoch, step)  # of the operation "noise" (S4)
-        method.architecture_step(*valid_batch, sums.valid, learns=epoch >= run.method.warmup_epochs)
-        method.weight_step(*train_batch, sums.train)
+        if recorded is None:
+            on_train, on_valid = next(batches)
+            method.step(on_train, on_valid, sums, learns)
+        else:
+            recorded(learns)
         sums.step = step + 1
         yield
 

@@ -11,13 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from midas.bilevel import Averages, FirstOrder, make_supernet
+from midas.bilevel import Batch, FirstOrder, Sums, make_supernet
 from midas.data import seed_step
+from midas.passes import Recorded
 from midas.settings import Method, Search
 
 Contestant = TypeVar("Contestant")
-Batch = tuple[Tensor, Tensor]
-"""Pixels [images, 3, height, width] and labels [images]."""
 
 
 class SyntheticSearch:
@@ -34,13 +33,26 @@ class SyntheticSearch:
     def __init__(self, space: str, method: Method, settings: Search, classes: int, device: torch.device):
         seed_step(0, "synthetic", 0, 0)
         self.supernet = make_supernet(space, method, settings, classes, device)
-        self._first_order = FirstOrder(self.supernet, settings, device)
+        self._first_order, self._sums = FirstOrder(self.supernet, settings, device), Sums()
+        self._records = settings.cuda_graph and device.type == "cuda"
+        self._batches: list[Tensor] = []
+        self._recorded: Recorded | None = None
 
     def step(self, train: Batch, valid: Batch) -> None:
         """One bilevel step: of the architecture on `valid`, then of the weights on `train`."""
-        averages = Averages()
-        self._first_order.architecture_step(*valid, averages)
-        self._first_order.weight_step(*train, averages)
+        if not self._records:
+            self._first_order.step(train, valid, self._sums)
+            return
+        if self._recorded is None:
+            self._batches = [x.clone() for x in (*train, *valid)]
+            self._recorded = Recorded(self._step)
+        for own, given in zip(self._batches, (*train, *valid), strict=True):
+            own.copy_(given)
+        self._recorded()
+
+    def _step(self) -> None:
+        x, y, other_x, other_y = self._batches
+        self._first_order.step((x, y), (other_x, other_y), self._sums)
 
     @torch.no_grad()
     def test(self, batch: Batch) -> None:

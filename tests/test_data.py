@@ -165,11 +165,12 @@ def naive_cutout(image, side, row, column):
 @pytest.mark.parametrize("padding", [1, 3])
 def test_crop(padding):
     x = torch.randint(1, 256, (40, 3, 6, 9), dtype=torch.uint8, generator=generator(0, "x", 0, 0))
-    down, right = torch.randint(2 * padding + 1, (2, 40), generator=generator(0, "crop", 0, 0))
+    shift = torch.randint(2 * padding + 1, (2, 40), generator=generator(0, "crop", 0, 0))
+    down, right = shift
     expected = torch.stack(
         [naive_crop(image, padding, int(d), int(r)) for image, d, r in zip(x, down, right, strict=True)]
     )
-    assert torch.equal(random_crop(x, padding, generator(0, "crop", 0, 0)), expected)
+    assert torch.equal(random_crop(x, padding, shift), expected)
     assert {*down.tolist()} == {*right.tolist()} == {*range(2 * padding + 1)}
 
 
@@ -179,7 +180,7 @@ def test_cutout(side):
     draw = generator(0, "cutout", 0, 0)
     rows, columns = torch.randint(8, (60,), generator=draw), torch.randint(10, (60,), generator=draw)
     expected = torch.stack([naive_cutout(i, side, int(r), int(c)) for i, r, c in zip(x, rows, columns, strict=True)])
-    result = cutout(x, side, generator(0, "cutout", 0, 0))
+    result = cutout(x, side, torch.stack([rows, columns]))
     assert torch.equal(result, expected)
     blanked = (result == 0).all(1).sum((1, 2))
     assert blanked.max() == side * side

@@ -299,7 +299,7 @@ def mix_patches(weights: Weights, slots: NodeSlots, candidates: Sequence[Candida
     assert weights.patches is not None
     maps = [c.map for c in candidates]
     height, width = maps[0].shape[-2:]
-    factors = weights.patches.flatten(2)[..., slots.mapped].transpose(1, 2).unflatten(2, weights.grid)
+    factors = slots.share(weights.patches).transpose(1, 2).unflatten(2, weights.grid)
     factors = factors.repeat_interleave(height // weights.grid[0], 2).repeat_interleave(width // weights.grid[1], 3)
     products = [factors[:, k, None].to(m.dtype) * m for k, m in enumerate(maps)]
     return torch.stack(products).sum(0)

@@ -6,8 +6,6 @@ All functions take logits s [..., E, O] of the E edges that end in one node, -in
 
 from __future__ import annotations
 
-from itertools import combinations
-
 import torch
 from torch import Tensor
 
@@ -32,7 +30,7 @@ def pair_softmax(s: Tensor) -> tuple[Tensor, Tensor]:
         p, which sums to 2, and pi in the order of ``itertools.combinations``, which sums to 1.
     """
     edges = s.shape[-2]
-    first, second = torch.tensor(list(combinations(range(edges), 2)), device=s.device).T
+    first, second = torch.triu_indices(edges, edges, 1, device=s.device)  # made on the device, as a CUDA graph wants it
     log_e = s.logsumexp(-1)
     log_pairs = log_e[..., first] + log_e[..., second]
     log_z = log_pairs.logsumexp(-1, keepdim=True)
