@@ -153,6 +153,7 @@ def _write(
     keeper: Keeper,
 ) -> None:
     folder.mkdir(parents=True, exist_ok=True)
+    supernet.triton = False  # its kernels are compiled for the size of a batch, and the dump's batches have other sizes
     names = class_names(run.dataset)
     seed_step(run.seed, "noise", run.search.epochs, 0)
     batch = run.method.decode_batch or run.search.batch_size

@@ -123,7 +123,13 @@ class Search(Strict):
     )
     cuda_graph: bool = Field(
         False,
-        description="on a GPU, record a training pass once and replay it, which saves the launches. Not yet tried on a GPU",
+        description="on a GPU, record a bilevel step once (batches, both passes, both optimisers) and replay it, which saves the "
+        "launches. Not yet tried on a GPU",
+    )
+    triton: bool = Field(
+        False,
+        description="on a GPU, statistics and sums of maps, their gradients and the attention by kernels in Triton, which comes "
+        "with torch there; needs fast. Values differ by rounding only. Not yet tried on a GPU",
     )
 
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from midas.settings import Method
 from midas.spaces import CellSpec, Space
 from midas.supernet import kernels
+from midas.supernet.backends import attention_of
 from midas.supernet.mixture import Candidate, mixture
 from midas.supernet.topology import DISTRIBUTIONS
 
@@ -148,7 +149,7 @@ class AttentionMixing(nn.Module):
         self.slots = {node: NodeSlots(spec, space.operations, node) for node in spec.nodes}
         self._slots = nn.ModuleList(self.slots.values())  # so that they follow to the device
         distribution = distribution_of(method, space)
-        self.distribution = DISTRIBUTIONS[distribution]
+        self.distribution, self.pairs = DISTRIBUTIONS[distribution], distribution == "pairs"
         self.scale = channels**-0.5 if method.scale is None else method.scale
         self.per_operation = method.keys == "per_operation"
         self.operations = space.operations
@@ -163,9 +164,9 @@ class AttentionMixing(nn.Module):
                 self.none[name] = nn.Parameter(torch.zeros(len(slots.none)))
         self.detach = method.detach
         self.adds_means = fast and method.mixing == "image"
-        kernel = self.adds_means and distribution in ("edge", "node") and not self.per_operation and not self.none
+        kernel = self.adds_means and not self.per_operation and not self.none
         self.entries = (
-            {node: slots.entries(distribution == "edge") for node, slots in self.slots.items()} if kernel else {}
+            {node: slots.entries(distribution != "node") for node, slots in self.slots.items()} if kernel else {}
         )
 
     def forward(self, node: int, inputs: Sequence[Tensor], keys: Sequence[Tensor], grid: tuple[int, int]) -> Weights:
@@ -181,14 +182,13 @@ class AttentionMixing(nn.Module):
         if self.detach:
             inputs, keys = ([x.detach() for x in maps] for maps in (inputs, keys))
         with torch.autocast(inputs[0].device.type, enabled=False):  # logits in bfloat16 would be rounded to 3 digits
-            if self.entries and kernels.usable_rows(self.query[name], *inputs, *keys):
-                what = (self.entries[node], len(slots.offset), self.scale)
-                p, share, means, patches = _Attention.apply(
+            by = attention_of(self.pairs, self.query[name], *inputs, *keys) if self.entries else None
+            if by is not None:
+                what = (by, self.pairs, self.entries[node], len(slots.offset), self.scale)
+                p, share, means, patches, pi = _Attention.apply(
                     what, self.query[name], self.key[name], len(inputs), *inputs, *keys
                 )
-                return Weights(
-                    p.unflatten(-1, slots.shape), None, share, patches.unflatten(-1, slots.shape), grid, means
-                )
+                return Weights(p.unflatten(-1, slots.shape), pi, share, patches.unflatten(-1, slots.shape), grid, means)
             stacked = torch.stack(list(keys), 1)
             patches, pi = self.distribution(self._logits(node, torch.cat(list(inputs), 2), stacked))
             p = patches.mean(1)
@@ -226,26 +226,34 @@ MIXINGS: dict[str, type[StaticMixing] | type[AttentionMixing]] = {
 
 
 class _Attention(torch.autograd.Function):
-    """A node by the kernels: p [B, E O], share [B, K], means of the mixture [B, R, C], weights of patches [B, R, E O]."""
+    """A node by the kernels: p [B, E O], share [B, K], means of the mixture [B, R, C], weights of patches [B, R, E O], pi.
+
+    pi [B, pairs] is None without pairs; it and the weights of patches are looked at alone and have no gradient.
+    """
 
     @staticmethod
     def forward(ctx, what, query, key, edges, *rows):  # type: ignore[no-untyped-def]
         ctx.set_materialize_grads(False)
-        node = kernels.Node(rows[:edges], rows[edges:], *what[:2], query, key, what[2])
-        attended, share, means = kernels.attend(node)
+        by, pairs, *known, scale = what
+        node = kernels.Node(rows[:edges], rows[edges:], *known, query, key, scale)
+        attended, share, means, *more = by.attend_pairs(node) if pairs else by.attend(node)
+        pi, ctx.each = more or (None, None)
         ctx.save_for_backward(query, key, *attended, *rows)
         ctx.what, ctx.edges = what, edges
-        ctx.mark_non_differentiable(attended.weights)
-        return attended.p, share, means, attended.weights
+        ctx.mark_non_differentiable(*(x for x in (attended.weights, pi) if x is not None))
+        return attended.p, share, means, attended.weights, pi
 
     @staticmethod
-    def backward(ctx, for_p, for_share, for_means, _):  # type: ignore[no-untyped-def]
+    def backward(ctx, for_p, for_share, for_means, *_):  # type: ignore[no-untyped-def]
         query, key, weights, p, projected, *rows = ctx.saved_tensors
-        node = kernels.Node(rows[: ctx.edges], rows[ctx.edges :], *ctx.what[:2], query, key, ctx.what[2])
+        by, pairs, *known, scale = ctx.what
+        node = kernels.Node(rows[: ctx.edges], rows[ctx.edges :], *known, query, key, scale)
+        attended, given = kernels.Attended(weights, p, projected), (for_p, for_share, for_means)
         learn = ctx.needs_input_grad[1] or ctx.needs_input_grad[2]
-        found = kernels.attend_backward(
-            node, kernels.Attended(weights, p, projected), for_p, for_share, for_means, learn
-        )
+        if pairs:
+            found = by.attend_pairs_backward(node, attended, ctx.each, *given, learn)
+        else:
+            found = by.attend_backward(node, attended, *given, learn)
         return None, *found[2:], None, *found[0].unbind(0), *found[1].unbind(0)
 
 

@@ -8,7 +8,6 @@ four terms: from the sums, the means over patches, the mean and the variance. Th
 from __future__ import annotations
 
 from collections.abc import Sequence
-from types import ModuleType
 from typing import NamedTuple
 
 import torch
@@ -16,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from midas.supernet import kernels, sums
+from midas.supernet.backends import sums_of
 from midas.supernet.patches import Grid, pool_patches, widened
 from midas.supernet.sums import Term
 
@@ -95,20 +95,15 @@ def mixture(p: Tensor, candidates: Sequence[Candidate]) -> Tensor:
     return _Mixture.apply(p.contiguous(), scales, shifts, [(c.terms, c.first) for c in candidates], *maps)
 
 
-def _passes(x: Tensor) -> ModuleType:
-    """What reads and writes maps such as `x`."""
-    return kernels if kernels.usable(x) else sums
-
-
 class _Enter(torch.autograd.Function):
     """A map; scale and shift of its normalisation; means over patches; relu(map) for each of `uses`. One gradient of all."""
 
     @staticmethod
     def forward(ctx, x, grid, normalise, uses, terms):  # type: ignore[no-untyped-def]
         ctx.set_materialize_grads(False)
-        observed = _passes(x).enter(x, grid, normalise)
+        ctx.by, ctx.grid, ctx.terms = sums_of(x), grid, terms
+        observed = ctx.by.enter(x, grid, normalise)
         ctx.save_for_backward(x, *observed)
-        ctx.grid, ctx.terms = grid, terms
         active = x.relu() if uses else x
         return x.view_as(x), *observed[1:], *(active.detach() for _ in range(uses))
 
@@ -119,7 +114,7 @@ class _Enter(torch.autograd.Function):
         active = [gradient for gradient in for_active if gradient is not None]
         parts = sums.Gradients(for_scale, for_shift, for_pooled, list(ctx.terms.values()), given, active)
         ctx.terms.clear()
-        return _passes(x).leave(x, sums.Observed(*observed), ctx.grid, parts), None, None, None, None
+        return ctx.by.leave(x, sums.Observed(*observed), ctx.grid, parts), None, None, None, None
 
 
 class _Convolved(torch.autograd.Function):
@@ -134,7 +129,8 @@ class _Convolved(torch.autograd.Function):
             raw, observed = kernels.pointwise(x, rounded, grid)
         else:
             raw = F.conv2d(x, rounded, None, conv.stride, conv.padding)
-            observed = _passes(raw).enter(raw, grid, True)
+            ctx.by = sums_of(raw)
+            observed = ctx.by.enter(raw, grid, True)
         ctx.save_for_backward(x, rounded, raw, *observed)
         ctx.conv, ctx.grid, ctx.terms = conv, grid, terms
         return raw, *observed[1:]
@@ -150,7 +146,7 @@ class _Convolved(torch.autograd.Function):
             found = kernels.pointwise_backward(x, weight, *what, learn=needed[1])
         else:
             options = ctx.conv.stride, ctx.conv.padding, (1, 1), False, (0, 0), 1, (*needed, False)
-            found = torch.ops.aten.convolution_backward(_passes(raw).leave(*what), x, weight, None, *options)[:2]
+            found = torch.ops.aten.convolution_backward(ctx.by.leave(*what), x, weight, None, *options)[:2]
         return *found, None, None, None
 
 
@@ -160,13 +156,13 @@ class _Mixture(torch.autograd.Function):
     @staticmethod
     def forward(ctx, p, scales, shifts, places, *maps):  # type: ignore[no-untyped-def]
         ctx.save_for_backward(p, scales, shifts, *maps)
-        ctx.places = places
-        return _passes(maps[0]).mix(p, scales, shifts, maps)
+        ctx.by, ctx.places = sums_of(*maps), places
+        return ctx.by.mix(p, scales, shifts, maps)
 
     @staticmethod
     def backward(ctx, gradient):  # type: ignore[no-untyped-def]
         p, scales, shifts, *maps = ctx.saved_tensors
-        wide, *found = _passes(maps[0]).mix_backward(gradient, p, scales, shifts, maps)
+        wide, *found = ctx.by.mix_backward(gradient, p, scales, shifts, maps)
         for number, ((terms, first), needed) in enumerate(zip(ctx.places, ctx.needs_input_grad[4:], strict=True)):
             if needed:
                 terms[id(ctx), number] = Term(first, wide, p[:, number])
@@ -177,10 +173,10 @@ class _AveragePool(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, stride):  # type: ignore[no-untyped-def]
         ctx.save_for_backward(x)
-        ctx.stride = stride
-        return _passes(x).average(x, stride)
+        ctx.by, ctx.stride = sums_of(x), stride
+        return ctx.by.average(x, stride)
 
     @staticmethod
     def backward(ctx, gradient):  # type: ignore[no-untyped-def]
         (x,) = ctx.saved_tensors
-        return _passes(x).average_backward(gradient, x, ctx.stride), None
+        return ctx.by.average_backward(gradient, x, ctx.stride), None

@@ -12,6 +12,7 @@ from midas.networks import SKELETONS
 from midas.operations import FactorizedReduce, ReLUConvBN
 from midas.settings import Method
 from midas.spaces import CellSpec, Space
+from midas.supernet import backends
 from midas.supernet.candidates import Candidates, batch_norm
 from midas.supernet.mixing import MIXINGS, AttentionMixing, StaticMixing, Weights, mix_images, mix_patches
 from midas.supernet.mixture import Candidate
@@ -118,6 +119,7 @@ class Supernet(nn.Module):
         classes: number of classes.
         merged: whether convolutions of the edges that leave a node are one module, see `Candidates`.
         fast: False for torch's own normalisation, gradients and pooling, the same up to rounding.
+        triton: whether a GPU takes Triton's kernels, see `backends`.
     """
 
     def __init__(
@@ -129,9 +131,10 @@ class Supernet(nn.Module):
         classes: int,
         merged: bool = False,
         fast: bool = True,
+        triton: bool = False,
     ):
         super().__init__()
-        self.space, self.method, self.merged, self.fast = space, method, merged, fast
+        self.space, self.method, self.merged, self.fast, self.triton = space, method, merged, fast, triton
         self._shared: dict[str, StaticMixing | AttentionMixing] = {}
         self.skeleton = SKELETONS[space.family](self._make_cell, channels, cells, classes, norm=_network_norm)
         self.cells = [module for module in self.skeleton.cells if isinstance(module, SearchCell)]
@@ -154,7 +157,8 @@ class Supernet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits [B, classes] of images [B, 3, H, W]."""
-        return self.skeleton(x)
+        with backends.triton(self.triton):
+            return self.skeleton(x)
 
     def mixture(self) -> tuple[Tensor, Tensor | None]:
         """Weights of the last forward pass: p [B or 1, cells, edges, operations] and pi [B or 1, cells, pairs] or None."""

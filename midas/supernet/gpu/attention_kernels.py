@@ -1,0 +1,305 @@
+"""The Triton kernels of `gpu.attention`.
+
+A program does the work of an image, of which it keeps as many patches as fit in registers at a time. What its threads tell each
+other lies in the outputs, between barriers. What a kernel is compiled for is in capitals.
+"""
+
+# kernels know no starred tuple, and only Triton's compiler knows the types of their arguments
+# ruff: noqa: N803, N806, RUF005
+# mypy: disable-error-code="no-untyped-def"
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def _tiles(maps, images, rows, b, patch, columns, inside, FIRST: tl.constexpr, END: tl.constexpr):
+    """Some maps' patches [ROWS, COLUMNS] each, asked for before the first is needed: a store would hold back later loads."""
+    tiles = ()
+    for k in tl.static_range(FIRST, END):
+        at = maps[k] + b * images[k] + patch[:, None] * rows[k] + columns[None, :]
+        tiles = tiles + (tl.load(at, mask=inside, other=0),)  # type: ignore[assignment]
+    return tiles
+
+
+@triton.jit
+def _product(total, x, step, weight, down, across, patch, columns, R, C, CHUNK: tl.constexpr, PRECISION: tl.constexpr):
+    """Adds the product of rows `x` with a weight [C, C] that has these steps to `total` [ROWS, COLUMNS]."""
+    for first in tl.static_range(0, C, CHUNK):
+        inner = first + tl.arange(0, CHUNK)
+        at = x + patch[:, None] * step + inner[None, :]
+        left = tl.load(at, mask=(patch < R)[:, None] & (inner < C)[None, :], other=0)
+        at = weight + inner[:, None] * down + columns[None, :] * across
+        right = tl.load(at, mask=(inner < C)[:, None] & (columns < C)[None, :], other=0)
+        total = tl.dot(left, right, total, input_precision=PRECISION, out_dtype=total.dtype)
+    return total
+
+
+@triton.jit
+def _at_places(x, PLACES: tl.constexpr, FIRST: tl.constexpr, END: tl.constexpr, mask=None):
+    """What lies at the places of some candidates, likewise."""
+    found = ()
+    for k in tl.static_range(FIRST, END):
+        found = found + (tl.load(x + PLACES[k], mask=mask),)  # type: ignore[assignment]
+    return found
+
+
+@triton.jit
+def _table(NUMBERS: tl.constexpr, BLOCK: tl.constexpr):
+    """The numbers [BLOCK], filled up with -1."""
+    places = tl.arange(0, BLOCK)
+    found = tl.full((BLOCK,), -1, tl.int32)
+    for place in tl.static_range(len(NUMBERS)):
+        found = tl.where(places == place, NUMBERS[place], found)
+    return found
+
+
+@triton.jit
+def _softmax(logits, sets, COUNT: tl.constexpr, EDGES: tl.constexpr):
+    """Softmax [ROWS, BLOCK] in each set of each patch, and the logsumexp of each set [ROWS, EDGES]."""
+    weights, log_sums = tl.zeros_like(logits), tl.full((logits.shape[0], EDGES), -float("inf"), logits.dtype)
+    for number in tl.static_range(COUNT):
+        own = tl.where((sets == number)[None, :], logits, -float("inf"))
+        top = tl.max(own, 1)
+        exponentials = tl.exp(own - top[:, None])
+        total = tl.sum(exponentials, 1)
+        weights += exponentials / total[:, None]
+        log_sums = tl.where((tl.arange(0, EDGES) == number)[None, :], (top + tl.log(total))[:, None], log_sums)
+    return weights, log_sums
+
+
+@triton.jit
+def _in_pairs(weights, log_sums, sets, COUNT: tl.constexpr, EDGES: tl.constexpr):
+    """Weights of `topology.pair_softmax` from the softmax of each edge: times the chance of the edge; and the pairs'.
+
+    The pairs' [ROWS, EDGES, EDGES] are symmetric, each is there twice. Their logits are compared with the largest before anything
+    else, hence weights sum to 2 for any logits.
+    """
+    edges = tl.arange(0, EDGES)
+    log_sums -= tl.max(log_sums, 1)[:, None]
+    itself = (edges[:, None] == edges[None, :])[None, :, :]
+    pairs = tl.where(itself, -float("inf"), log_sums[:, :, None] + log_sums[:, None, :])
+    pairs = tl.exp(pairs - tl.max(tl.max(pairs, 2), 1)[:, None, None])
+    pairs *= (2 / tl.sum(tl.sum(pairs, 2), 1))[:, None, None]
+    chances = tl.sum(pairs, 2)
+    for number in tl.static_range(COUNT):
+        chance = tl.sum(tl.where((edges == number)[None, :], chances, 0), 1)
+        weights *= tl.where((sets == number)[None, :], chance[:, None], 1)
+    return weights, pairs
+
+
+@triton.jit
+def forward(
+    inputs, input_images, input_rows, candidates, images, rows, query, key, all_weights, all_p, projected, share, means,
+    pi, all_pairs,
+    E: tl.constexpr, K: tl.constexpr, R: tl.constexpr, C: tl.constexpr,
+    PLACES: tl.constexpr, OWNERS: tl.constexpr, SETS: tl.constexpr, COUNT: tl.constexpr, SCALE: tl.constexpr,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, CHUNK: tl.constexpr, AHEAD: tl.constexpr, BLOCK: tl.constexpr,
+    EDGES: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """`_attend` of an image."""
+    P: tl.constexpr = len(SETS)
+    b = tl.program_id(0)
+    dtype = query.dtype.element_ty
+    columns, places, edges = tl.arange(0, COLUMNS), tl.arange(0, BLOCK), tl.arange(0, EDGES)
+    sets, owners = _table(SETS, BLOCK), _table(OWNERS, BLOCK)
+    both = (edges[:, None] * COUNT + edges[None, :])[None, :, :]
+    real = ((edges < COUNT)[:, None] & (edges < COUNT)[None, :])[None, :, :]
+    p, mean_pairs = tl.zeros((BLOCK,), dtype), tl.zeros((EDGES, EDGES), dtype)
+    projected += b * R * 2 * C
+    for first in range(0, R, ROWS):
+        patch = first + tl.arange(0, ROWS)
+        valid = (patch < R)[:, None]
+        inside = valid & (columns < C)[None, :]
+        at, slot = projected + patch[:, None] * 2 * C + columns[None, :], all_weights + (b * R + patch) * P
+        q = tl.zeros((ROWS, COLUMNS), dtype)
+        for e in tl.static_range(E):
+            x = inputs[e] + b * input_images[e]
+            q = _product(q, x, input_rows[e], query + e * C, 1, E * C, patch, columns, R, C, CHUNK, PRECISION)
+        tl.store(at, q * SCALE, mask=inside)
+        tl.debug_barrier()
+        back = tl.zeros((ROWS, COLUMNS), dtype)  # q . (W_K k) = (W_K^T q) . k
+        back = _product(back, projected, 2 * C, key, C, 1, patch, columns, R, C, CHUNK, PRECISION)
+        tl.store(at + C, back, mask=inside)
+        for start in tl.static_range(0, K, AHEAD):
+            tiles = _tiles(candidates, images, rows, b, patch, columns, inside, start, min(start + AHEAD, K))
+            for k in tl.static_range(start, min(start + AHEAD, K)):
+                tl.store(slot + PLACES[k], tl.sum(back * tiles[k - start], 1), mask=patch < R)
+        tl.debug_barrier()
+        slots = slot[:, None] + places[None, :]
+        logits = tl.load(slots, mask=valid & (owners >= 0)[None, :], other=0)
+        tl.debug_barrier()  # before they are written over
+        weights, log_sums = _softmax(logits, sets, COUNT, EDGES)
+        if all_pairs is not None:
+            weights, pairs = _in_pairs(weights, log_sums, sets, COUNT, EDGES)
+            there = all_pairs + (b * R + patch)[:, None, None] * COUNT * COUNT + both
+            tl.store(there, pairs, mask=valid[:, :, None] & real)
+            mean_pairs += tl.sum(tl.where(valid[:, :, None], pairs, 0), 0)
+        tl.store(slots, weights, mask=valid & (places < P)[None, :])
+        p += tl.sum(tl.where(valid, weights, 0), 0)
+    p /= R
+    tl.store(all_p + b * P + places, p, mask=places < P)
+    tl.store(share + b * K + owners, p, mask=owners >= 0)
+    if pi is not None:
+        one, other = edges[:, None], edges[None, :]
+        at = b * (COUNT * (COUNT - 1) // 2) + one * (2 * COUNT - one - 1) // 2 + other - one - 1
+        tl.store(pi + at, mean_pairs / R, mask=(one < other) & (other < COUNT))
+    tl.debug_barrier()
+    for first in range(0, R, ROWS):
+        patch = first + tl.arange(0, ROWS)
+        inside = (patch < R)[:, None] & (columns < C)[None, :]
+        mixed = tl.zeros((ROWS, COLUMNS), dtype)
+        for k in tl.static_range(K):
+            (tile,) = _tiles(candidates, images, rows, b, patch, columns, inside, k, k + 1)
+            mixed += tl.load(all_p + b * P + PLACES[k]) * tile
+        tl.store(means + (b * R + patch)[:, None] * C + columns[None, :], mixed, mask=inside)
+
+
+@triton.jit
+def _slopes(weights, for_p, sets, COUNT: tl.constexpr):
+    """Gradients of the logits [ROWS, BLOCK] of softmax weights from those of the weights [BLOCK]."""
+    means = tl.zeros_like(weights)
+    for number in tl.static_range(COUNT):
+        own = (sets == number)[None, :]
+        means += tl.where(own, tl.sum(tl.where(own, weights * for_p[None, :], 0), 1)[:, None], 0)
+    return weights * (for_p[None, :] - means)
+
+
+@triton.jit
+def _slopes_in_pairs(weights, pairs, for_p, sets, COUNT: tl.constexpr, EDGES: tl.constexpr):
+    """The same for weights of pairs: the covariance of an operation's presence with what the presence of others is worth.
+
+    Two operations are both there with the chance of their edges' pair times that of each in its edge.
+    """
+    edges = tl.arange(0, EDGES)
+    in_edge, worth = tl.zeros_like(weights), tl.zeros((weights.shape[0], EDGES), weights.dtype)
+    for number in tl.static_range(COUNT):
+        own = tl.where((sets == number)[None, :], weights, 0)
+        chance = tl.sum(own, 1)
+        own = own / tl.where(chance > 0, chance, 1)[:, None]
+        in_edge += own
+        worth = tl.where((edges == number)[None, :], tl.sum(own * for_p[None, :], 1)[:, None], worth)
+    partners = tl.sum(pairs * worth[:, None, :], 2)
+    slopes = weights * (for_p[None, :] - tl.sum(weights * for_p[None, :], 1)[:, None])
+    for number in tl.static_range(COUNT):
+        partner = tl.sum(tl.where((edges == number)[None, :], partners, 0), 1)
+        slopes += tl.where((sets == number)[None, :], in_edge * partner[:, None], 0)
+    return slopes
+
+
+@triton.jit
+def backward(
+    candidates, images, rows, query, key, all_weights, all_p, projected, all_pairs, for_p, for_share, for_means,
+    for_logits, for_projected, for_inputs, for_candidates,
+    E: tl.constexpr, K: tl.constexpr, R: tl.constexpr, C: tl.constexpr,
+    PLACES: tl.constexpr, OWNERS: tl.constexpr, SETS: tl.constexpr, COUNT: tl.constexpr, SCALE: tl.constexpr,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, CHUNK: tl.constexpr, AHEAD: tl.constexpr, BLOCK: tl.constexpr,
+    EDGES: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """`_attend_backward` of an image, but for the weights' gradients."""
+    P: tl.constexpr = len(SETS)
+    b = tl.program_id(0)
+    dtype = query.dtype.element_ty
+    step = tl.num_programs(0) * R * C  # from an input or candidate to the next
+    columns, places, edges = tl.arange(0, COLUMNS), tl.arange(0, BLOCK), tl.arange(0, EDGES)
+    sets, owners = _table(SETS, BLOCK), _table(OWNERS, BLOCK)
+    both = (edges[:, None] * COUNT + edges[None, :])[None, :, :]
+    real = ((edges < COUNT)[:, None] & (edges < COUNT)[None, :])[None, :, :]
+    offered, mapped = sets >= 0, owners >= 0
+    of_p = tl.zeros((BLOCK,), dtype)
+    if for_p is not None:
+        of_p += tl.load(for_p + b * P + places, mask=offered, other=0)
+    if for_share is not None:
+        of_p += tl.load(for_share + b * K + owners, mask=mapped, other=0)
+    if for_means is not None:
+        for first in range(0, R, ROWS):
+            patch = first + tl.arange(0, ROWS)
+            inside = (patch < R)[:, None] & (columns < C)[None, :]
+            slot = for_logits + (b * R + patch) * P
+            of_mean = tl.load(for_means + (b * R + patch)[:, None] * C + columns[None, :], mask=inside, other=0)
+            for start in tl.static_range(0, K, AHEAD):
+                tiles = _tiles(candidates, images, rows, b, patch, columns, inside, start, min(start + AHEAD, K))
+                for k in tl.static_range(start, min(start + AHEAD, K)):
+                    tl.store(slot + PLACES[k], tl.sum(of_mean * tiles[k - start], 1), mask=patch < R)
+            tl.debug_barrier()
+            products = tl.load(slot[:, None] + places[None, :], mask=(patch < R)[:, None] & mapped[None, :], other=0)
+            of_p += tl.sum(products, 0)
+        tl.debug_barrier()
+    for first in range(0, R, ROWS):
+        patch = first + tl.arange(0, ROWS)
+        valid = (patch < R)[:, None]
+        inside = valid & (columns < C)[None, :]
+        row = b * R + patch
+        slots = row[:, None] * P + places[None, :]
+        weights = tl.load(all_weights + slots, mask=valid & offered[None, :], other=0)
+        if all_pairs is None:
+            slopes = _slopes(weights, of_p, sets, COUNT)
+        else:
+            there = all_pairs + row[:, None, None] * COUNT * COUNT + both
+            pairs = tl.load(there, mask=valid[:, :, None] & real, other=0)
+            slopes = _slopes_in_pairs(weights, pairs, of_p, sets, COUNT, EDGES)
+        tl.store(for_logits + slots, slopes / R, mask=valid & offered[None, :])
+        tl.debug_barrier()
+        at = row[:, None] * 2 * C + columns[None, :]
+        back = tl.load(projected + at + C, mask=inside, other=0)
+        of_back = tl.zeros((ROWS, COLUMNS), dtype)
+        if for_means is not None:
+            of_mean = tl.load(for_means + row[:, None] * C + columns[None, :], mask=inside, other=0)
+        for start in tl.static_range(0, K, AHEAD):
+            tiles = _tiles(candidates, images, rows, b, patch, columns, inside, start, min(start + AHEAD, K))
+            slopes_of = _at_places(for_logits + row * P, PLACES, start, min(start + AHEAD, K), patch < R)
+            shares = _at_places(all_p + b * P, PLACES, start, min(start + AHEAD, K))
+            for k in tl.static_range(start, min(start + AHEAD, K)):
+                slope = slopes_of[k - start][:, None]
+                of_back += slope * tiles[k - start]
+                found = slope * back
+                if for_means is not None:
+                    found += shares[k - start] * of_mean
+                tl.store(for_candidates + k * step + row[:, None] * C + columns[None, :], found, mask=inside)
+        tl.store(for_projected + at + C, of_back, mask=inside)
+        tl.debug_barrier()
+        of_q, x = tl.zeros((ROWS, COLUMNS), dtype), for_projected + b * R * 2 * C
+        of_q = _product(of_q, x + C, 2 * C, key, 1, C, patch, columns, R, C, CHUNK, PRECISION)
+        tl.store(for_projected + at, of_q * SCALE, mask=inside)
+        tl.debug_barrier()
+        for e in tl.static_range(E):
+            found = tl.zeros((ROWS, COLUMNS), dtype)
+            found = _product(found, x, 2 * C, query + e * C, E * C, 1, patch, columns, R, C, CHUNK, PRECISION)
+            tl.store(for_inputs + e * step + row[:, None] * C + columns[None, :], found, mask=inside)
+
+
+@triton.jit
+def _outer(
+    x, y, y_image, y_row, out, out_step, count,
+    R: tl.constexpr, C: tl.constexpr, ROWS: tl.constexpr, TILE: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """A tile of the sum over rows of the products of each channel of x [B, R, 2, C] with each of y [B, R, C]."""
+    down, across = tl.program_id(1) * TILE + tl.arange(0, TILE), tl.program_id(2) * TILE + tl.arange(0, TILE)
+    total = tl.zeros((TILE, TILE), out.dtype.element_ty)
+    for first in range(0, count, ROWS):
+        row = first + tl.arange(0, ROWS)
+        valid = (row < count)[:, None]
+        left = tl.load(x + row[:, None] * 2 * C + down[None, :], mask=valid & (down < C)[None, :], other=0)
+        at = y + (row // R)[:, None] * y_image + (row % R)[:, None] * y_row + across[None, :]
+        right = tl.load(at, mask=valid & (across < C)[None, :], other=0)
+        total = tl.dot(tl.trans(left), right, total, input_precision=PRECISION, out_dtype=total.dtype)
+    at = out + down[:, None] * out_step + across[None, :]
+    tl.store(at, total, mask=(down < C)[:, None] & (across < C)[None, :])
+
+
+@triton.jit
+def learn(
+    inputs, images, rows, projected, for_projected, for_query, for_key, count,
+    E: tl.constexpr, R: tl.constexpr, C: tl.constexpr, ROWS: tl.constexpr, TILE: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """A tile of the gradient of the part of W_Q for an input, or of W_K."""
+    which = tl.program_id(0)
+    for e in tl.static_range(E):
+        if which == e:
+            out = for_query + e * C
+            _outer(for_projected, inputs[e], images[e], rows[e], out, E * C, count, R, C, ROWS, TILE, PRECISION)
+    if which == E:
+        of_back = for_projected + C
+        _outer(projected, of_back, R * 2 * C, 2 * C, for_key, C, count, R, C, ROWS, TILE, PRECISION)
