@@ -32,6 +32,7 @@ from midas.decode import random_genotype
 from midas.depthwise import use_own_gradients
 from midas.memory import peak_resident
 from midas.networks import build
+from midas.passes import Recorded
 from midas.processes import Group
 from midas.provenance import processor, versions
 from midas.settings import Method, Retrain, Search, Transfer
@@ -60,7 +61,7 @@ class Contestant:
         batch: images.
         channels: initial ones.
         cells: as the configuration counts them.
-        cuda_graph: see `Search`.
+        cuda_graph, merge_edges, triton: see `Search`.
         side: of the images in pixels.
     """
 
@@ -74,6 +75,8 @@ class Contestant:
     channels: int = 16
     cells: int = 5
     cuda_graph: bool = False
+    merge_edges: bool | None = None
+    triton: bool = False
     side: int = 32
 
 
@@ -82,9 +85,8 @@ def stepper(c: Contestant) -> Callable[[], object]:
     torch.manual_seed(0)
     device = torch.device(c.device)
     x, y = random_batch(c.batch, (c.side, c.side), CLASSES, device)
-    settings = Search(
-        channels=c.channels, cells=c.cells, epochs=1, batch_size=c.batch, precision=c.precision, cuda_graph=c.cuda_graph
-    )
+    ways = {"cuda_graph": c.cuda_graph, "merge_edges": c.merge_edges, "triton": c.triton}
+    settings = Search(channels=c.channels, cells=c.cells, epochs=1, batch_size=c.batch, precision=c.precision, **ways)
     if c.kind == "step":
         search = SyntheticSearch(c.space, c.method, settings, CLASSES, device)
         return lambda: search.step((x, y), (x, y))
@@ -103,7 +105,7 @@ def stepper(c: Contestant) -> Callable[[], object]:
         for parameter in network.parameters():
             parameter.grad = None
 
-    return training_pass
+    return Recorded(training_pass) if c.cuda_graph and device.type == "cuda" and c.kind == "pass" else training_pass
 
 
 def _training(c: Contestant, device: torch.device) -> Callable[[], object]:

@@ -1,0 +1,190 @@
+"""Part 1, is it right: device against CPU in float64, bfloat16 within bounds, recorded steps against the same computed each time.
+
+``python -m benchmarks.lease.right UNTIL WAY`` checks one of `WAYS` in the folder of a slice, case by case, until a time: the
+spaces NAS-Bench-201, DARTS and S4, static weights and attention, every set of the softmax. The reference is torch's own code on
+the CPU.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from typing import NamedTuple
+from unittest.mock import patch
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from benchmarks.lease.machine import machine
+from benchmarks.lease.slices import WAYS, Rows, Slice, left, own_failure
+from midas.bilevel import FirstOrder, RecordedSteps, Sums, make_supernet
+from midas.data import Images, Loader, Statistics
+from midas.datasets import KNOWN
+from midas.depthwise import use_own_gradients
+from midas.settings import Method, Search
+from midas.spaces import SPACES, get_space
+from midas.supernet import Supernet
+from midas.supernet.candidates import Noise
+
+EXACT = 1e-8
+"""Largest difference to the CPU in float64, relative to the largest value of a tensor: convolutions sum in another order."""
+BFLOAT16 = {"loss": 0.005, "p": 0.005, "cosine": 0.07}
+"""Of the loss, relatively; of the weights p; 1 - cosine of the gradients (tests/test_supernet.py: 0.047 on a CPU)."""
+GRAPH = 1e-3
+"""Largest difference of a parameter after recorded steps in float32, relatively: sums may change their order."""
+STEPS = 6
+"""Steps that are compared, more than are computed before the recording."""
+
+
+class Size(NamedTuple):
+    """Of what is checked: the searches' channels, whose kernels are then compiled already, or less on a CPU."""
+
+    channels: int
+    images: int
+    side: int
+
+
+SIZES = {False: Size(16, 16, 32), True: Size(4, 4, 16)}
+"""By whether sizes are tiny."""
+
+
+class Case(NamedTuple):
+    """What is checked."""
+
+    space: str
+    weights: str
+    distribution: str
+
+    @property
+    def method(self) -> Method:
+        """The method of its searches."""
+        return Method(weights=self.weights, distribution=self.distribution, patch_size=8)
+
+
+CASES = [
+    Case(space, weights, distribution)
+    for space in ("nas_bench_201", "darts", "s4")
+    for distribution in ("edge", "pairs", "node")
+    for weights in ("attention", "static")
+    if (space, distribution) != ("nas_bench_201", "pairs")  # whose first node has one edge
+]
+
+
+class Found(NamedTuple):
+    """What a training pass leaves."""
+
+    loss: Tensor
+    p: Tensor
+    gradients: list[Tensor]
+
+
+def still(self: Noise, raw: Tensor, active: Tensor, wide: Tensor) -> Tensor:
+    """The operation "noise" (S4) without chance, so that two devices agree."""
+    small = raw[:, :, :: self.stride, :: self.stride].repeat(1, self.edges, 1, 1)
+    return torch.linspace(0, 40, small.numel(), device=raw.device, dtype=raw.dtype).sin().view(small.shape)
+
+
+def training_pass(network: Supernet, x: Tensor, y: Tensor, precision: str = "float64") -> Found:
+    """Loss, weights and all gradients, in float64 on the CPU."""
+    with torch.autocast(x.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+        logits = network(x)
+    loss = F.cross_entropy(logits.to(torch.promote_types(logits.dtype, torch.float32)), y)
+    gradients = torch.autograd.grad(loss, list(network.parameters()), allow_unused=True, materialize_grads=True)
+    host = [g.double().cpu() for g in gradients]
+    return Found(loss.detach().double().cpu(), network.mixture()[0].double().cpu(), host)
+
+
+def networks(case: Case, way: dict[str, bool], device: torch.device, size: Size) -> tuple[Supernet, Supernet]:
+    """The reference on the CPU in float64, and the same network by a way on the device in float32."""
+    settings = Search(channels=size.channels, cells=get_space(case.space).min_cells, epochs=1, **way)
+    torch.manual_seed(0)
+    mine = make_supernet(case.space, case.method, settings, 10, device)
+    numbers = size.channels, settings.cells, 10
+    reference = Supernet(SPACES[case.space], case.method, *numbers, merged=mine.merged, fast=False).double()
+    use_own_gradients(reference, fast=False)
+    reference.load_state_dict(mine.state_dict())
+    return reference, mine
+
+
+def batch(size: Size) -> tuple[Tensor, Tensor]:
+    """Images in float64 and labels."""
+    draw = torch.Generator().manual_seed(0)
+    x = torch.randn(size.images, 3, size.side, size.side, generator=draw, dtype=torch.float64)
+    return x.contiguous(memory_format=torch.channels_last), torch.randint(10, (size.images,), generator=draw)
+
+
+def differences(case: Case, way: dict[str, bool], device: torch.device, size: Size) -> Iterator[dict[str, object]]:
+    """Rows of one case: exact in float64, within bounds in bfloat16."""
+    reference, mine = networks(case, way, device, size)
+    x, y = batch(size)
+    known = training_pass(reference, x, y)
+    found = training_pass(mine.double(), x.to(device), y.to(device))
+    worst = max(
+        ((a - b).abs().max() / b.abs().max().clamp(min=1e-6)).item()
+        for a, b in zip([found.loss, found.p, *found.gradients], [known.loss, known.p, *known.gradients], strict=True)
+    )
+    yield {"check": "float64", "difference": worst, "bound": EXACT, "passed": worst < EXACT}
+    found = training_pass(mine.float(), x.float().to(device), y.to(device), "bfloat16")
+    mine_flat, known_flat = (torch.cat([g.flatten() for g in one.gradients]) for one in (found, known))
+    off = {
+        "loss": ((found.loss - known.loss).abs() / known.loss).item(),
+        "p": (found.p - known.p).abs().max().item(),
+        "cosine": 1 - F.cosine_similarity(mine_flat, known_flat, 0).item(),
+    }
+    passed = all(off[name] < bound for name, bound in BFLOAT16.items())
+    yield {"check": "bfloat16", "difference": off, "bound": BFLOAT16, "passed": passed}
+
+
+def recorded(case: Case, way: dict[str, bool], device: torch.device, size: Size) -> dict[str, object]:
+    """Whether recorded steps leave the parameters that the same steps leave when they are computed one by one."""
+    draw = torch.Generator().manual_seed(0)
+    count = size.images * STEPS
+    pixels = torch.randint(256, (count, 3, size.side, size.side), generator=draw, dtype=torch.uint8)
+    images = Images(pixels.to(device), torch.randint(10, (count,), generator=draw).to(device))
+    settings = Search(channels=size.channels, cells=get_space(case.space).min_cells, epochs=1, **way)
+    ends = []
+    for record in (False, True):
+        torch.manual_seed(0)
+        search = FirstOrder(make_supernet(case.space, case.method, settings, 10, device), settings, device)
+        names = ("train", "valid")
+        loaders = [Loader(images, Statistics.of(images), size.images, 0, name, KNOWN["cifar10"]) for name in names]
+        steps = RecordedSteps(search, loaders, Sums())
+        steps.begin(0, 0)
+        for _ in range(STEPS):
+            steps(True) if record else steps.compute(True)
+        ends.append([p.detach() for p in search.supernet.parameters()])
+    worst = max(((a - b).abs().max() / a.abs().max().clamp(min=1e-3)).item() for a, b in zip(*ends, strict=True))
+    return {"check": "graph", "difference": worst, "bound": GRAPH, "passed": worst < GRAPH}
+
+
+def main(until: float, name: str) -> None:
+    """Check a way, and say so when all is checked."""
+    asked, rows = Slice.read(), Rows(f"right_{name}")
+    device, way = torch.device(asked.device), WAYS[name]
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // len(WAYS)))
+    if not rows.begin(machine(device)):
+        return
+    if asked.fail == "right":
+        raise RuntimeError("asked to fail")
+    if device.type == "cpu" and way.get("cuda_graph"):
+        rows.add(way=name, check="device", error="needs a GPU")
+        rows.end()
+        return
+    size, cases = SIZES[asked.tiny], [case for case in CASES if not asked.tiny or case.distribution == "edge"]
+    with patch.object(Noise, "forward", still):
+        for case in cases:
+            if left(until) <= 0:
+                return
+            with own_failure(rows, way=name, **case._asdict(), passed=False):
+                if name != "graph":  # computes as merged does
+                    for row in differences(case, way, device, size):
+                        rows.add(way=name, **case._asdict(), **row)
+                if way.get("cuda_graph"):
+                    rows.add(way=name, **case._asdict(), **recorded(case, way, device, size))
+    rows.end()
+
+
+if __name__ == "__main__":
+    main(float(sys.argv[1]), sys.argv[2])

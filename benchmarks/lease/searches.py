@@ -1,0 +1,212 @@
+"""Part 3: searches side by side on one device until the time is up, each resumed from where the slice before left it.
+
+``python -m benchmarks.lease.searches UNTIL`` runs those of config.yaml in the folder of a slice, method by method and seed by
+seed, as many at once as part 2 found to pay. Each is the pipeline's own search: same files, checkpoint and log in the same
+folders. On a GPU each has a stream of its own. Finished ones are decoded and, where there is a table, looked up.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import sys
+import time
+import traceback
+from collections import deque
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from benchmarks.lease.machine import machine
+from benchmarks.lease.slices import Rows, Slice, left
+from midas.checkpoint import read
+from midas.config import parse
+from midas.data import Images, load, prepare, search_halves
+from midas.decode import decode
+from midas.limits import Limits, listen
+from midas.lookup import lookup
+from midas.plan import Cell, Plan
+from midas.provenance import digest
+from midas.resolved import DataRun, DecodeRun, LookupRun, SearchRun
+from midas.search import searching
+
+SAVE_EVERY = 30.0
+LEAVE = {False: 20.0, True: 3.0}
+"""Seconds before the end at which searches leave, by whether sizes are tiny; one that ends just then still writes."""
+ROUNDING = {"cuda_graph", "triton"}
+"""Keys of a search that change rounding alone: another slice may have others."""
+UNKNOWN = {"cuda": 4, "cpu": 1}
+"""Searches at once where part 2 didn't say how many pay."""
+ENOUGH = 1.05
+"""Fewer at once are preferred where a step takes at most so much longer."""
+
+
+def at_once(rows: list[dict[str, Any]], device: str) -> int:
+    """The fewest searches at once, in one process, at which a step takes about the least time, all of them counted."""
+    seconds = {r["searches"]: r["step_seconds"] for r in rows if r.get("by") == "streams" and "step_seconds" in r}
+    if not seconds:
+        return UNKNOWN[device]
+    return min(count for count, taken in seconds.items() if taken <= ENOUGH * min(seconds.values()))
+
+
+class Searched:
+    """One search of this slice.
+
+    Args:
+        plan: of the configuration.
+        cell: which.
+    """
+
+    def __init__(self, plan: Plan, cell: Cell):
+        self.plan, self.cell = plan, cell
+        self.folder = plan.cell_folder(cell)
+        self.names: dict[str, Any] = {"method": cell.method, "seed": cell.seed}
+        self.steps: Iterator[None] | None = None
+        self.stream: torch.cuda.Stream | None = None
+
+    @cached_property
+    def run(self) -> SearchRun:
+        """What it is told."""
+        return SearchRun.model_validate_json(self._run("search"))
+
+    def _run(self, step: str) -> str:
+        experiment = self.cell.experiment
+        return self.plan.run(step, experiment.space, experiment.dataset, **self.names)
+
+    @property
+    def finished(self) -> bool:
+        """Whether all of its files are there."""
+        last = "lookup/metrics.json" if self.plan.config.nas_bench_201_table else "decode/genotype.json"
+        return (self.folder / last).exists()
+
+    def identity(self, data: dict[str, str]) -> dict[str, Any]:
+        """What a checkpoint must be of to be gone on with: by the contents of the data, wherever they lie."""
+        config = self.run.model_dump(
+            mode="json", exclude={"search": ROUNDING, "dataset": {"path", "download", "split"}}
+        )
+        return {"config": config, **data, "source_digest": digest("search")}
+
+    def start(self, images: Images, device: torch.device, data: dict[str, str], other_code: bool) -> str | None:
+        """Begin or go on; why not, if not."""
+        wanted = self.identity(data)
+        try:
+            there = read(self.folder / "search_checkpoint/newest.pt")["identity"]
+        except (FileNotFoundError, ValueError):  # none, or damaged, which the checkpoint says and passes over
+            there = wanted
+        differing = sorted(key for key in wanted if there.get(key) != wanted[key])
+        if differing and not (other_code and differing == ["source_digest"]):
+            way = "; --other-code goes on with it" if differing == ["source_digest"] else ""
+            return f"its checkpoint is kept and not gone on with: another {', '.join(differing)}{way}"
+        if (self.folder / "search/metrics.json").exists():
+            self.steps = iter(())
+        else:
+            self.steps = searching(self.run, self.folder / "search", device, images, there)
+        self.stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        return None
+
+    @contextmanager
+    def _apart(self) -> Iterator[None]:
+        """On its own stream, what it prints in its own log, as the workflow's rule has it."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with ExitStack() as stack:
+            log = stack.enter_context((self.folder / "search.log").open("a"))
+            stack.enter_context(redirect_stderr(log))
+            stack.enter_context(redirect_stdout(log))
+            stack.enter_context(torch.cuda.stream(self.stream))
+            yield
+
+    def advance(self) -> bool:
+        """Take a step; False when there is none left and all files are written."""
+        assert self.steps is not None
+        with self._apart():
+            if next(self.steps, self) is not self:
+                return True
+            decode(DecodeRun.model_validate_json(self._run("decode")), self.folder / "decode")
+            if self.plan.config.nas_bench_201_table:
+                lookup(LookupRun.model_validate_json(self._run("lookup")), self.folder / "lookup")
+            return False
+
+    def kept(self) -> dict[str, Any]:
+        """Epochs that are done and kept, and seconds of each."""
+        path = self.folder / "search_checkpoint/newest.pt"
+        state: dict[str, Any] = read(path)["state"] if path.exists() else {"history": [], "seconds": 0.0}
+        step = state["within"]["step"] if state.get("within") else 0
+        epochs = len(state["history"])
+        return {
+            "epochs": epochs,
+            "step": step,
+            "of": self.run.search.epochs,
+            "epoch_seconds": state["seconds"] / max(epochs, 1),
+        }
+
+
+def take_turns(waiting: deque[Searched], count: int, start: Any, rows: Rows) -> None:
+    """Step by step, `count` at once; one that fails is left out."""
+    running: list[Searched] = []
+    while waiting or running:
+        while waiting and len(running) < count:
+            search = waiting.popleft()
+            if reason := start(search):
+                rows.add(**search.names, state="kept", error=reason)
+            else:
+                running.append(search)
+        for search in list(running):
+            if state := _state_after(search, rows):
+                running.remove(search)
+                rows.add(**search.names, state=state, **search.kept())
+
+
+def _state_after(search: Searched, rows: Rows) -> str | None:
+    """Take a step of a search; how it ended, if it did."""
+    try:
+        return None if search.advance() else "finished"
+    except SystemExit:  # asked to leave, it has saved
+        return "goes on"
+    except Exception as error:
+        with (search.folder / "search.log").open("a") as log:
+            traceback.print_exc(file=log)
+        rows.add(**search.names, error=f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
+        return "failed"
+
+
+def data_of(plan: Plan, run: SearchRun) -> dict[str, str]:
+    """Digests of the images and of the halves; what is known of the images goes where the workflow has it."""
+    prepare(DataRun(dataset=run.dataset), Path("rows/data"))
+    facts = Path("rows/data/metrics.json")
+    target = plan.root / "data" / run.dataset.name / "metrics.json"
+    if not target.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(facts, target)
+    numbers = yaml.safe_load(facts.read_text())
+    halves = torch.cat(search_halves(run.dataset, numbers["train_images"])).numpy().tobytes()
+    return {"images": numbers["sha256"], "halves": hashlib.sha256(halves).hexdigest()}
+
+
+def main(until: float) -> None:
+    """Search until the time is up."""
+    asked, rows = Slice.read(), Rows("search")
+    if asked.fail == "search":
+        raise RuntimeError("asked to fail")
+    device = torch.device(asked.device)
+    torch.set_num_threads(1)
+    plan = Plan(parse(yaml.safe_load(Path("config.yaml").read_text())))
+    searches = [Searched(plan, cell) for cell in plan.cells(searched=True)]
+    waiting = deque(search for search in searches if not search.finished)
+    if not waiting:
+        return
+    listen(Limits(time.monotonic() + left(until), LEAVE[asked.tiny], SAVE_EVERY))
+    data = data_of(plan, waiting[0].run)
+    images, _ = load(waiting[0].run.dataset, device)
+    count = at_once(Rows("fast").read(), asked.device)
+    search_settings = waiting[0].run.search.model_dump(mode="json", include={"precision", "merge_edges", *ROUNDING})
+    Rows("slices").add(**machine(device), **search_settings, at_once=count, minutes=asked.minutes)
+    take_turns(waiting, count, lambda search: search.start(images, device, data, asked.other_code), rows)
+
+
+if __name__ == "__main__":
+    main(float(sys.argv[1]))

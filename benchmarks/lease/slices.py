@@ -1,0 +1,130 @@
+"""One slice of a device's time: what was asked for, and the rows that its parts have found. Nothing here needs torch."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+PARTS = ("right", "fast", "search", "report")
+SEARCHED = "nas_bench_201"
+"""Space that is searched."""
+
+WAYS: dict[str, dict[str, bool]] = {
+    "eager": {"merge_edges": False},
+    "merged": {"merge_edges": True},
+    "graph": {"merge_edges": True, "cuda_graph": True},
+    "kernels": {"merge_edges": True, "cuda_graph": True, "triton": True},
+}
+"""Ways to compute a search, keys of `Search`; each but the first needs what the one before needs, and more."""
+
+
+@dataclass(frozen=True)
+class Slice:
+    """What was asked for.
+
+    Attributes:
+        device: cuda or cpu.
+        minutes: of the slice.
+        only: parts that are run.
+        tiny: sizes of seconds, for a CPU.
+        looked_up: whether there is a table of the benchmark.
+        other_code: whether searches go on that other code began.
+        fail: part that fails, for tests.
+    """
+
+    device: str
+    minutes: float
+    only: list[str]
+    tiny: bool = False
+    looked_up: bool = False
+    other_code: bool = False
+    fail: str | None = None
+
+    def write(self) -> None:
+        """Into the current folder, which is that of the slice."""
+        Path("slice.json").write_text(json.dumps(asdict(self)) + "\n")
+
+    @classmethod
+    def read(cls) -> Slice:
+        """From the current folder."""
+        return cls(**json.loads(Path("slice.json").read_text()))
+
+
+class Rows:
+    """What a part has found, a line of JSON each, on disk as soon as it is known.
+
+    Args:
+        name: of the file, in the folder rows/.
+    """
+
+    def __init__(self, name: str):
+        self.path = Path("rows", f"{name}.jsonl")
+
+    def add(self, **row: Any) -> None:
+        """Add a row."""
+        self.path.parent.mkdir(exist_ok=True)
+        with self.path.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def read(self) -> list[dict[str, Any]]:
+        """All rows but one that was being written when its process was killed, less those that say how the part went."""
+        return [row for row in self._all() if not {"begun", "ended"} & row.keys()]
+
+    def _all(self) -> Iterator[dict[str, Any]]:
+        for line in self.path.read_text().splitlines() if self.path.exists() else []:
+            try:
+                yield json.loads(line)
+            except json.JSONDecodeError:
+                continue
+
+    def begin(self, machine: dict[str, Any]) -> bool:
+        """Whether there is something to do: False where all was found on such a machine by this code; else begins anew."""
+        rows = list(self._all())
+        if {"begun": machine} in rows and any("ended" in row for row in rows):
+            return False
+        self.path.unlink(missing_ok=True)
+        self.add(begun=machine)
+        return True
+
+    def end(self) -> None:
+        """Nothing is left to do."""
+        self.add(ended=True)
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing is left to do."""
+        return any("ended" in row for row in self._all())
+
+
+@contextmanager
+def own_failure(rows: Rows, **what: Any) -> Iterator[None]:
+    """An error within it becomes a row, and ends nothing else: a lack of memory in one setting, say."""
+    try:
+        yield
+    except Exception as error:
+        rows.add(**what, error=f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
+
+
+def left(until: float) -> float:
+    """Seconds until a time of `time.time`."""
+    return until - time.time()
+
+
+def right_ways(space: str) -> list[str]:
+    """Ways that part 1 found right for a space, the simplest first: its searches' cases were checked, and none of it differed."""
+    found = []
+    for way in WAYS:
+        rows = Rows(f"right_{way}")
+        own = [row for row in rows.read() if row.get("space") == space]
+        checked = {row["weights"] for row in own if row["distribution"] == "edge"}
+        if own and all(row["passed"] for row in own) and (rows.ended or checked == {"attention", "static"}):
+            found.append(way)
+    return found

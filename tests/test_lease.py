@@ -1,0 +1,362 @@
+"""The command that uses up a slice of a GPU's time, on a CPU at tiny size: its parts, killed and resumed, one of them failing."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from benchmarks.lease import __main__ as lease
+from benchmarks.lease import packing, report
+from benchmarks.lease.searches import at_once
+from benchmarks.lease.slices import WAYS, Rows, own_failure, right_ways
+from midas.check import load, read_config
+from midas.config import parse
+from midas.plan import Plan
+
+ROOT = Path(__file__).parents[1]
+SEARCHES = [(method, seed) for method in ("midas", "static") for seed in range(4)]
+FILES = ("search/arch.npz", "search/history.csv", "decode/genotype.json")
+
+
+def command(out, *more, minutes=10):
+    return [
+        sys.executable,
+        "-m",
+        "benchmarks.lease",
+        "--device",
+        "cpu",
+        "--minutes",
+        str(minutes),
+        "--out",
+        str(out),
+        *more,
+    ]
+
+
+def run(out, *more, minutes=10):
+    return subprocess.run(command(out, *more, minutes=minutes), cwd=ROOT, capture_output=True, text=True)
+
+
+def folder(out, method, seed):
+    return out / "results/lease_tiny/nas_bench_201/digits" / method / f"seed{seed}"
+
+
+def contents(out):
+    return {(*search, name): (folder(out, *search) / name).read_bytes() for search in SEARCHES for name in FILES}
+
+
+def found(out):
+    return json.loads((out / "report.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A slice that nothing disturbed."""
+    out = tmp_path_factory.mktemp("lease") / "whole"
+    done = run(out)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return out
+
+
+def test_all_parts_are_done(whole):
+    page = found(whole)
+    assert page["failed"] == []
+    for way in ("eager", "merged"):
+        rows = page["right"][way]
+        assert {row["space"] for row in rows} == {"nas_bench_201", "darts", "s4"}
+        assert {row["check"] for row in rows} == {"float64", "bfloat16"}
+        assert all(row["passed"] for row in rows)
+    assert [page["right"][way][0]["error"] for way in ("graph", "kernels")] == ["needs a GPU"] * 2
+    measured = {(row["space"], row["way"], row["kind"]) for row in page["fast"] if row["what"] == "way"}
+    assert measured == {
+        (s, w, k) for s in ("nas_bench_201", "darts") for w in ("eager", "merged") for k in ("pass", "step")
+    }
+    assert all(row["seconds"] > 0 and row["ratio"] > 0 for row in page["fast"] if row["what"] == "way")
+    assert {row["what"] for row in page["fast"]} >= {"at once", "floor", "profile", "stacked 16 channels"}
+    assert [(row["method"], row["seed"]) for row in page["searches"]] == SEARCHES
+    assert {row["state"] for row in page["searches"]} == {"finished"}
+    assert page["slices"][0]["merge_edges"] == WAYS[chosen(page)]["merge_edges"]
+
+
+def chosen(page):
+    """The way whose step took the least time."""
+    steps = [r for r in page["fast"] if (r.get("space"), r.get("kind")) == ("nas_bench_201", "step")]
+    return min(steps, key=lambda row: row["seconds"])["way"]
+
+
+def test_the_page_shows_every_search_and_the_device(whole):
+    text = (whole / "report.md").read_text()
+    for row in found(whole)["searches"]:
+        assert f"| {row['method']} | {row['seed']} | finished | 3 of 3 |" in text
+        assert row["genotype"].replace("|", "\N{BOX DRAWINGS LIGHT VERTICAL}") in text
+    assert found(whole)["slices"][0]["device"] in text
+    assert "torch" in text
+    assert "Tiny sizes" in text
+
+
+def test_few_files_leave_and_hold_what_is_published(whole, tmp_path):
+    files = list((whole / "carry").iterdir())
+    assert len(files) <= packing.FILES
+    assert all(path.stat().st_size <= packing.FILE_BYTES for path in files)
+    packing.unpack(whole / "carry", tmp_path)
+    for search in SEARCHES:
+        for name in FILES[1:]:
+            assert (folder(tmp_path, *search) / name).read_bytes() == (folder(whole, *search) / name).read_bytes()
+        assert not (folder(tmp_path, *search) / "search_checkpoint").exists()  # finished
+    assert not list(tmp_path.rglob("example.npz"))
+
+
+def test_the_workflow_takes_the_searches_as_its_own(whole, tmp_path):
+    """Unpacked beside the workflow, nothing is left to search or decode."""
+    packing.unpack(whole / "carry", tmp_path)
+    keys = [f"results_dir={tmp_path / 'results'}", f"figures_dir={tmp_path / 'figures'}", "claims=config/claims.yaml"]
+    call = ["snakemake", "-n", "--quiet", "rules", "--configfile", str(tmp_path / "config.yaml"), "--config", *keys]
+    table = f"nas_bench_201_table={tiny_table(tmp_path)}"
+    done = subprocess.run([*call, table, "--", "tables"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    jobs = {line.split()[0] for line in done.stdout.splitlines() if line[:1].isalpha()}
+    assert "lookup" in jobs
+    assert not jobs & {"search", "decode", "data"}, done.stdout
+
+
+def tiny_table(folder):
+    """A table of the benchmark with its columns and one cell."""
+    from midas.benchmark import COLUMNS
+
+    cell = "|none~0|+|none~0|none~1|+|none~0|none~1|none~2|"
+    row = [cell if name == "arch" else "1" for name in COLUMNS]
+    path = folder / "table.csv"
+    path.write_text(f"{','.join(COLUMNS)}\n{','.join(row)}\n")
+    return path
+
+
+# --- killed, asked to stop, failing
+
+
+def started(out, *more):
+    """A slice in its third part, after the first epoch of a search."""
+    process = subprocess.Popen(command(out, *more), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    log = folder(out, "midas", 0) / "search.log"
+    end = time.monotonic() + 120
+    while not (log.exists() and "epoch 1/3" in log.read_text()):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    return process
+
+
+def test_killed_in_a_search_with_a_part_that_fails_and_started_again(whole, tmp_path):
+    out = tmp_path / "killed"
+    out.mkdir()
+    shutil.copyfile(whole / "config.yaml", out / "config.yaml")  # the order of parameters that was faster there
+    process = started(out, "--fail", "fast", "--only", "right", "fast", "search")
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    time.sleep(0.5)  # its search dies with it
+    logs = {search: (folder(out, *search) / "search.log").exists() for search in SEARCHES}
+    assert not all(logs.values())
+    right = {path.name: path.read_bytes() for path in (out / "rows").glob("right_*")}
+    finished = {path: path.stat().st_mtime_ns for path in out.rglob("genotype.json")}
+    done = run(out, "--fail", "fast")
+    page = found(out)
+    assert done.returncode == 1
+    assert [line.split(" ")[0] for line in page["failed"]] == ["fast"]
+    assert "asked to fail" in page["failed"][0]
+    assert "logs/fast.log" in page["failed"][0]
+    assert {path.name: path.read_bytes() for path in (out / "rows").glob("right_*")} == right  # not checked again
+    assert all(path.stat().st_mtime_ns == before for path, before in finished.items())
+    assert "goes on at epoch" in (folder(out, "midas", 0) / "search.log").read_text()
+    for search in SEARCHES:
+        log = (folder(out, *search) / "search.log").read_text()
+        assert sorted(log.count(f"epoch {n}/3 ") for n in (1, 2, 3)) == [1, 1, 1], log  # nothing was repeated
+    assert {row["state"] for row in page["searches"]} == {"finished"}
+    assert contents(out) == contents(whole)
+
+
+def test_asked_to_stop_it_saves_reports_and_another_folder_goes_on(whole, tmp_path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    shutil.copytree(whole / "rows", first / "rows", ignore=shutil.ignore_patterns("search*", "slices*", "data"))
+    process = started(first, "--only", "search")
+    process.terminate()
+    process.communicate(timeout=60)
+    page = found(first)
+    assert page["failed"] == []
+    assert {"goes on"} <= {row["state"] for row in page["searches"]} <= {"goes on", "not begun", "finished"}
+    assert "Left: " in (first / "report.md").read_text()
+    assert len(list((first / "carry").iterdir())) <= packing.FILES
+    done = run(second, "--resume", str(first / "carry"), "--only", "search")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert {row["state"] for row in found(second)["searches"]} == {"finished"}
+    assert len(found(second)["slices"]) == 2
+    for search in SEARCHES:
+        for name in FILES[1:]:
+            assert (folder(second, *search) / name).read_bytes() == (folder(whole, *search) / name).read_bytes()
+
+
+def test_searches_that_other_code_began_are_kept(whole, tmp_path, monkeypatch):
+    from benchmarks.lease import searches
+    from midas.checkpoint import Checkpoint, read
+
+    shutil.copytree(whole, tmp_path / "again")
+    monkeypatch.chdir(tmp_path / "again")
+    search = searches.Searched(
+        Plan(parse(read_yaml("config.yaml"))), next(Plan(parse(read_yaml("config.yaml"))).cells())
+    )
+    for path in (search.folder / "search/metrics.json", search.folder / "decode/genotype.json"):
+        path.unlink()
+    images, data = None, {"images": "a", "halves": "b"}
+    newest = search.folder / "search_checkpoint/newest.pt"
+    content = read(newest)
+    Checkpoint(newest.parent, search.identity(data) | {"source_digest": "other"}).save(content["state"])
+    device = searches.torch.device("cpu")
+    assert "another source_digest; --other-code goes on with it" in search.start(images, device, data, False)
+    assert search.start(images, device, data, True) is None
+    assert search.steps is not None
+    assert "another images" in search.start(images, device, data | {"images": "c"}, True)
+    assert read(newest)["identity"]["source_digest"] == "other"
+
+
+def read_yaml(path):
+    return read_config(Path(path), [])
+
+
+# --- wrong input
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--minutes", "0"], "error: --minutes 0 is not allowed; a number above 0"),
+        (["--data", "nowhere"], "error: --data: 'nowhere' is not an existing folder"),
+        (
+            ["--data", "tests"],
+            "error: --data: data folder 'tests' has no cifar-10-batches-py/data_batch_1, which cifar10 needs",
+        ),
+        (["--table", "nowhere"], "error: --table: nowhere: not a readable table"),
+        (["--split", "README.md"], "error: --split: README.md: not a JSON file with the index lists train and valid"),
+        (["--resume", "nowhere"], "error: --resume nowhere is not an existing folder"),
+        (["--only", "search", "seek"], "argument --only: invalid choice: 'seek'"),
+    ],
+)
+def test_wrong_input_is_one_line_before_anything_starts(tmp_path, more, message):
+    done = run(tmp_path / "out", *more)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_without_a_slice_cannot_be_resumed(tmp_path):
+    (tmp_path / "empty").mkdir()
+    done = run(tmp_path / "out", "--resume", str(tmp_path / "empty"))
+    assert done.returncode == 2
+    assert "holds no slice; needed: slice.json, or slice.tar.gz.0" in done.stderr
+
+
+# --- by themselves
+
+
+def test_the_configuration_of_the_searches_can_be_planned(shared_data):
+    table = shared_data / "nas_bench_201/nas_bench_201.csv.gz"
+    plan = load(read_config(ROOT / "config/lease.yaml", [f"nas_bench_201_table={table}"]))
+    assert len(list(plan.cells(searched=True))) == 8
+
+
+def test_fewest_searches_at_once_that_pay():
+    def rows(**seconds):
+        return [{"by": "streams", "searches": int(n[1:]), "step_seconds": s} for n, s in seconds.items()]
+
+    assert at_once(rows(n1=4.0, n2=2.0, n4=1.0, n8=0.99), "cuda") == 4
+    assert at_once(rows(n1=1.0, n2=1.0), "cuda") == 1
+    assert at_once([{"by": "streams", "searches": 8, "error": "OutOfMemoryError"}, *rows(n1=3.0, n2=2.0)], "cuda") == 2
+    assert at_once([{"by": "processes", "searches": 4, "step_seconds": 0.1}], "cuda") == 4
+
+
+def test_a_way_is_right_if_its_cases_were_checked_and_none_differed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    case = {"space": "nas_bench_201", "distribution": "edge"}
+    for way, rows in {
+        "eager": [{"weights": "attention", "passed": True}, {"weights": "static", "passed": True}],
+        "merged": [{"weights": "attention", "passed": True}],  # then its time was up
+        "graph": [{"weights": "attention", "passed": True}, {"weights": "static", "passed": False}],
+    }.items():
+        for row in rows:
+            Rows(f"right_{way}").add(**case, **row)
+    Rows("right_eager").add(space="darts", distribution="edge", weights="static", passed=False)
+    Rows("right_eager").end()
+    assert right_ways("nas_bench_201") == ["eager"]
+    assert right_ways("darts") == []
+
+
+def test_the_fastest_right_way_is_taken_and_an_earlier_slices_order_of_parameters_kept(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert lease.chosen_way() is None
+    for way, seconds in {"eager": 1.0, "merged": 3.0, "graph": 2.0, "kernels": 0.5}.items():
+        for weights in ("attention", "static"):
+            Rows(f"right_{way}").add(
+                space="nas_bench_201", distribution="edge", weights=weights, passed=way != "kernels"
+            )
+        Rows("fast").add(what="way", space="nas_bench_201", way=way, kind="step", seconds=seconds)
+    assert lease.chosen_way() == "eager"
+    (tmp_path / "config.yaml").write_text("experiments: [{search: {merge_edges: true}}]\n")
+    assert lease.chosen_way() == "graph"
+
+
+def test_a_row_half_written_is_passed_over_and_an_error_is_a_row(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rows = Rows("some")
+    assert rows.begin({"device": "a"})
+    rows.add(number=1)
+    with own_failure(rows, what="memory"):
+        raise MemoryError("none left\nat all")
+    with rows.path.open("a") as file:
+        file.write('{"number": 2')
+    assert rows.read() == [{"number": 1}, {"what": "memory", "error": "MemoryError: none left at all"}]
+    assert rows.begin({"device": "a"})  # it hadn't ended
+    rows.end()
+    assert not rows.begin({"device": "a"})
+    assert rows.begin({"device": "b"})
+
+
+def test_checkpoints_that_find_no_room_are_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(packing, "FILE_BYTES", 1_000)
+    Path("slice.json").write_text("{}")
+    import os
+
+    folders = [Path(f"results/seed{n}") for n in range(3)]
+    for place in folders:
+        (place / "search_checkpoint").mkdir(parents=True)
+        (place / "search_checkpoint/newest.pt").write_bytes(os.urandom(2_500))
+        (place / "search_checkpoint/previous.pt").write_bytes(os.urandom(100_000))
+    assert packing.pack(folders) == ["results/seed2"]
+    pieces = sorted(Path("carry").iterdir())
+    assert len(pieces) <= packing.FILES - 2
+    packing.unpack(Path("carry"), Path("other"))
+    assert sorted(path.parent.parent.name for path in Path("other").rglob("newest.pt")) == ["seed0", "seed1"]
+    pieces[-1].unlink()
+    with pytest.raises(ValueError, match="can't be unpacked"):
+        packing.unpack(Path("carry"), Path("third"))
+
+
+@pytest.mark.parametrize(
+    ("cells", "expected"),
+    [([9930] * 4, "reproduced"), ([9930, 9930, 1462], "not reproduced"), ([9930], "not tested at this size")],
+)
+def test_the_verdict_is_that_of_the_seeds_that_are_finished(tmp_path, monkeypatch, cells, expected):
+    monkeypatch.chdir(tmp_path)
+    plan = Plan(parse(read_config(ROOT / "config/lease.yaml", ["nas_bench_201_table=table.csv"])))
+    for seed, index in enumerate(cells):
+        place = plan.folder("nas_bench_201", "cifar10", "midas", seed)
+        for name in ("search/metrics.json", "decode/genotype.json"):
+            (place / name).parent.mkdir(parents=True)
+            (place / name).write_text("{}")
+        columns = {f"{data}_{half}_acc_200": 50.0 for data in ("c10", "c100", "in16") for half in ("valid", "test")}
+        (place / "lookup").mkdir()
+        (place / "lookup/metrics.json").write_text(json.dumps({"cell": {"index": index, **columns}}))
+    assert report.verdict(plan)["verdict"] == expected
