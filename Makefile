@@ -1,11 +1,12 @@
-# make demo | test | slurm-test | conda-test | lint | figures | publish | plan | bench: each sets up .venv. PYTHON chooses the interpreter (3.11 or 3.12).
+# make demo | test | slurm-test | conda-test | lease-test | lint | figures | publish | plan | bench: each sets up .venv. PYTHON chooses the
+# interpreter (3.11 or 3.12). make gpu says how to use a GPU that is there for minutes.
 PYTHON ?= python3
 CORES ?= all
 CONFIG ?= config/config.yaml
 SHELL := /bin/bash
 RUN := export PATH="$(CURDIR)/.venv/bin:$$PATH";
 
-.PHONY: demo test slurm-test conda-test lint figures publish plan bench clean
+.PHONY: demo test slurm-test conda-test lease-test gpu lint figures publish plan bench clean
 
 demo: .venv/ready
 	$(RUN) snakemake --cores $(CORES) --configfile $(CONFIG)
@@ -20,6 +21,13 @@ slurm-test: .venv/ready
 # Each rule in an environment of its own, made by a stand-in for conda (tests/conda/run.py). Wants a Python 3.12; 77: none here.
 conda-test: .venv/ready
 	$(RUN) VIRTUAL_ENV="$(CURDIR)/.venv" uv run --no-project --with py-rattler==0.28.0 python tests/conda/run.py $(PYTHON)
+
+# The command for a slice of a GPU's time, with torch 2.11 on Python 3.12 and no other packages than it needs. Wants a Python 3.12; 77: none.
+lease-test: .venv/ready
+	$(RUN) tests/lease/run.sh $(PYTHON)
+
+gpu:
+	@sed -n '/^## A GPU for a quarter of an hour/,$$p' benchmarks/README.md
 
 lint: .venv/ready
 	$(RUN) ruff check .

@@ -11,6 +11,8 @@ from plain_supernet import PlainSupernet as Oracle
 
 from benchmarks.bench import CELLS, LATEST, Contestant, measure, row, table
 from benchmarks.floor import table as floor_table
+from benchmarks.launches import Counting
+from benchmarks.launches import table as launches_table
 from benchmarks.plain import PlainSupernet
 from midas.settings import Method
 from midas.spaces import SPACES
@@ -61,6 +63,20 @@ def test_newest_table_has_every_row_and_stands_in_the_readme():
     assert shown[1] == table(found["rows"])
     assert found["processor"] in readme
     assert found["date"][:10] in readme
+
+
+def test_launches_stand_in_the_documents_as_counted():
+    text = (ROOT / "benchmarks/README.md").read_text()
+    shown = re.search(r"<!-- benchmarks/launches.json -->\n(.*?)\n<!-- end -->", text, re.DOTALL)
+    assert shown is not None
+    assert shown[1] == launches_table(json.loads((ROOT / "benchmarks/launches.json").read_text())["rows"])
+
+
+def test_operations_are_counted_and_views_are_not():
+    x = torch.ones(4, 3, requires_grad=True)
+    with Counting() as counting:
+        torch.empty_like(x).copy_(x.detach().view(12)[:6].unflatten(0, (2, 3)).sum() + 1)
+    assert counting.counts == {"sum": 1, "add": 1, "copy_": 1}
 
 
 def test_floor_and_same_cell_stand_in_the_documents_as_measured():

@@ -20,6 +20,10 @@ IN_TRAINING = {("midas.provenance", "torch")}
 """Imports within functions that are called only in steps that train, which import them anyway (tested)."""
 
 
+WITH_TORCH = {"triton"}
+"""What torch installs on a machine that may have a GPU; imported for one alone (key search.triton)."""
+
+
 def rules():
     """Name, environment, steps and programs of each rule that has a command."""
     for file in sorted((ROOT / "workflow/rules").glob("*.smk")):
@@ -77,6 +81,7 @@ def closure(step):
 def missing(step, packages):
     """Imports of a step that none of the packages installs, and packages that pandas will ask for."""
     own, others = closure(step)
+    others -= WITH_TORCH if "torch" in packages else set()
     found = {name for name in others if not {normal(d) for d in DISTRIBUTIONS[name]} & packages}
     sources = "".join(path_of(module).read_text() for module in own)
     return found | {package for method, package in THROUGH_PANDAS.items() if f".{method}(" in sources} - packages

@@ -1,11 +1,13 @@
 """The command that uses up a slice of a GPU's time, on a CPU at tiny size: its parts, killed and resumed, one of them failing."""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -291,6 +293,11 @@ def test_a_way_is_right_if_its_cases_were_checked_and_none_differed(tmp_path, mo
     Rows("right_eager").end()
     assert right_ways("nas_bench_201") == ["eager"]
     assert right_ways("darts") == []
+    for way, spaces in {"merged": ["s4"], "graph": ["s3", "s4"]}.items():
+        for space, weights in product(spaces, ("attention", "static")):
+            Rows(f"right_{way}").add(space=space, distribution="edge", weights=weights, passed=True)
+    assert right_ways("s4") == ["merged", "graph"]
+    assert right_ways("s3") == []  # what it records wasn't checked
 
 
 def test_the_fastest_right_way_is_taken_and_an_earlier_slices_order_of_parameters_kept(tmp_path, monkeypatch):
@@ -326,15 +333,17 @@ def test_a_row_half_written_is_passed_over_and_an_error_is_a_row(tmp_path, monke
 def test_checkpoints_that_find_no_room_are_named(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(packing, "FILE_BYTES", 1_000)
+    monkeypatch.setattr(packing, "BYTES", 10_000)
     Path("slice.json").write_text("{}")
-    import os
-
     folders = [Path(f"results/seed{n}") for n in range(3)]
     for place in folders:
         (place / "search_checkpoint").mkdir(parents=True)
         (place / "search_checkpoint/newest.pt").write_bytes(os.urandom(2_500))
         (place / "search_checkpoint/previous.pt").write_bytes(os.urandom(100_000))
-    assert packing.pack(folders) == ["results/seed2"]
+    Path("triton/a").mkdir(parents=True)
+    Path("triton/a/mix.cubin").write_bytes(os.urandom(500))
+    Path("triton/a/mix.ptx").write_bytes(os.urandom(100_000))
+    assert packing.pack(folders) == ["the compiled kernels", "results/seed2"]
     pieces = sorted(Path("carry").iterdir())
     assert len(pieces) <= packing.FILES - 2
     packing.unpack(Path("carry"), Path("other"))
@@ -342,6 +351,9 @@ def test_checkpoints_that_find_no_room_are_named(tmp_path, monkeypatch):
     pieces[-1].unlink()
     with pytest.raises(ValueError, match="can't be unpacked"):
         packing.unpack(Path("carry"), Path("third"))
+    assert packing.pack(folders[:1]) == []
+    packing.unpack(Path("carry"), Path("fourth"))
+    assert [path.name for path in Path("fourth/triton").rglob("mix.*")] == ["mix.cubin"]
 
 
 @pytest.mark.parametrize(

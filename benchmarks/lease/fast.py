@@ -24,8 +24,8 @@ from benchmarks.lease.machine import machine
 from benchmarks.lease.slices import SEARCHED, WAYS, Rows, Slice, left, own_failure, right_ways
 from midas.timing import median_interval
 
-TURNS = 8
-"""Of the yardstick and of a way, one after the other; an interval needs six."""
+TURNS = 6
+"""Of the yardstick and of a way, one after the other; as many as an interval needs."""
 TURN_SECONDS = {False: 0.15, True: 0.0}
 """That calls in a row take, by whether sizes are tiny."""
 AT_ONCE = (1, 2, 4, 8)
@@ -78,10 +78,9 @@ class Clock:
 
 def sized(asked: Slice, space: str, **more: Any) -> Contestant:
     """A contestant of the paper's size, or of a tiny one."""
-    tiny = (
-        {"channels": 4, "cells": 1 if space == SEARCHED else 3, "batch": 4} if asked.tiny else {"cells": CELLS[space]}
-    )
-    return Contestant(**{"kind": "pass", "space": space, "device": asked.device, "threads": 1, **tiny, **more})
+    cells = {SEARCHED: 1, "darts": 3}
+    size = {"channels": 2, "cells": cells[space], "batch": 2} if asked.tiny else {"cells": CELLS[space]}
+    return Contestant(**{"kind": "pass", "space": space, "device": asked.device, "threads": 1, **size, **more})
 
 
 def against(clock: Clock, base: Contestant, keys: dict[str, bool], rows: Rows, **what: Any) -> None:

@@ -10,28 +10,30 @@ import io
 import shutil
 import tarfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from midas.publish import IMAGES, reduce_dump
 
-FILES, FILE_BYTES = 8, 16_000_000
-"""At most so many files, of so many bytes each; two are the report's."""
+FILES, FILE_BYTES, BYTES = 8, 16_000_000, 64_000_000
+"""At most so many files, of so many bytes each and together; two are the report's."""
+COMPILED = {".cubin", ".json", ".so"}
+"""Of the cache of kernels, what a GPU needs."""
 CARRY = Path("carry")
 TEMPORARY = Path("packing.tar.gz")
 NAME = "slice.tar.gz"
 
 
-def _wanted(unfinished: list[Path]) -> Iterator[Path]:
-    """Files, the checkpoints last."""
+def _wanted(unfinished: list[Path], kernels: bool) -> Iterator[Path]:
+    """Files, those of checkpoints and of compiled kernels last."""
     yield from (path for path in (Path("slice.json"), Path("config.yaml")) if path.exists())
-    for name in ("rows", "logs", "triton", "results"):
+    for name in ("rows", "logs", "results"):
         for path in sorted(Path(name).rglob("*")):
             if path.is_file() and not any(part.startswith("search_checkpoint") for part in path.parts):
                 yield path
-    for folder in unfinished:
-        newest = folder / "search_checkpoint/newest.pt"
-        if newest.exists():
-            yield newest
+    yield from (path for folder in unfinished if (path := folder / "search_checkpoint/newest.pt").exists())
+    if kernels:
+        yield from (path for path in sorted(Path("triton").rglob("*")) if path.suffix in COMPILED)
 
 
 def pack(unfinished: list[Path]) -> list[str]:
@@ -41,27 +43,26 @@ def pack(unfinished: list[Path]) -> list[str]:
         unfinished: folders of searches that go on, those that are furthest first.
 
     Returns:
-        Folders of searches whose checkpoints found no room.
+        What found no room: the compiled kernels, then checkpoints of searches by their folders.
     """
-    for count in range(len(unfinished), -1, -1):
-        _archive(unfinished[:count])
-        if TEMPORARY.stat().st_size <= (FILES - 2) * FILE_BYTES:
-            break
+    _archive(unfinished, kernels=True)
+    count, kernels = len(unfinished), True
+    while TEMPORARY.stat().st_size > min(BYTES, (FILES - 2) * FILE_BYTES) and (kernels or count):
+        count, kernels = count - (not kernels), False
+        _archive(unfinished[:count], kernels)
     CARRY.mkdir(exist_ok=True)
     for old in CARRY.glob(f"{NAME}.*"):
         old.unlink()
     with TEMPORARY.open("rb") as whole:
-        number = 0
-        while piece := whole.read(FILE_BYTES):
+        for number, piece in enumerate(iter(partial(whole.read, FILE_BYTES), b"")):
             (CARRY / f"{NAME}.{number}").write_bytes(piece)
-            number += 1
     TEMPORARY.unlink()
-    return [folder.as_posix() for folder in unfinished[count:]]
+    return [*(() if kernels else ("the compiled kernels",)), *(folder.as_posix() for folder in unfinished[count:])]
 
 
-def _archive(unfinished: list[Path]) -> None:
+def _archive(unfinished: list[Path], kernels: bool) -> None:
     with tarfile.open(TEMPORARY, "w:gz", compresslevel=1) as archive:  # weights hardly shrink, whatever the effort
-        for path in _wanted(unfinished):
+        for path in _wanted(unfinished, kernels):
             if path.name == "arch.npz":
                 _add_reduced(archive, path)
             elif path.name != "example.npz":  # an image, which may not be passed on

@@ -237,4 +237,4 @@ def _files(left_out: list[str]) -> Iterator[str]:
     size = sum(os.path.getsize(path) for path in files) / 1e6
     yield f"`carry/`: this report and {len(files)} files of {size:.1f} MB together: results, rows, checkpoints of what goes on."
     for folder in left_out:
-        yield f"- no room for the checkpoint of {folder}"
+        yield f"- no room: {folder}"

@@ -7,9 +7,12 @@ the CPU.
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 from unittest.mock import patch
 
@@ -18,20 +21,23 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks.lease.machine import machine
-from benchmarks.lease.slices import WAYS, Rows, Slice, left, own_failure
+from benchmarks.lease.slices import SEARCHED, WAYS, Rows, Slice, left, own_failure
 from midas.bilevel import FirstOrder, RecordedSteps, Sums, make_supernet
-from midas.data import Images, Loader, Statistics
+from midas.data import Images, Loader, Statistics, prepare
 from midas.datasets import KNOWN
+from midas.decode import random_genotype
 from midas.depthwise import use_own_gradients
-from midas.settings import Method, Search
+from midas.resolved import DataRun, TransferRun
+from midas.settings import Method, Search, Transfer
 from midas.spaces import SPACES, get_space
 from midas.supernet import Supernet
 from midas.supernet.candidates import Noise
+from midas.transfer import transfer
 
 EXACT = 1e-8
 """Largest difference to the CPU in float64, relative to the largest value of a tensor: convolutions sum in another order."""
-BFLOAT16 = {"loss": 0.005, "p": 0.005, "cosine": 0.07}
-"""Of the loss, relatively; of the weights p; 1 - cosine of the gradients (tests/test_supernet.py: 0.047 on a CPU)."""
+BFLOAT16 = {"loss": 0.02, "p": 0.02, "cosine": 0.15}
+"""Of the loss, relatively; of the weights p; 1 - cosine of the gradients. On a CPU 0.006, 0.008 and 0.04 were seen."""
 GRAPH = 1e-3
 """Largest difference of a parameter after recorded steps in float32, relatively: sums may change their order."""
 STEPS = 6
@@ -39,15 +45,32 @@ STEPS = 6
 
 
 class Size(NamedTuple):
-    """Of what is checked: the searches' channels, whose kernels are then compiled already, or less on a CPU."""
+    """Of what is checked."""
 
     channels: int
     images: int
     side: int
 
 
-SIZES = {False: Size(16, 16, 32), True: Size(4, 4, 16)}
-"""By whether sizes are tiny."""
+def size_of(space: str, tiny: bool) -> Size:
+    """In the searched space the search's own, whose kernels are then compiled already."""
+    return Size(4, 4, 16) if tiny else Size(16, 64 if space == SEARCHED else 16, 32)
+
+
+TRANSFER = Transfer(
+    **{"dataset": "digit_photos", "methods": ["midas"], "image_size": 64, "channels": 16, "cells": 5, "epochs": 2},
+    **{
+        "batch_size": 32,
+        "lr": 0.1,
+        "warmup_epochs": 0,
+        "auxiliary": 0,
+        "color_jitter": 0,
+        "crop_scale": 0.7,
+        "workers": 2,
+    },
+)
+CHANCE = 10.0
+"""Accuracy of a guess among ten digits in percent."""
 
 
 class Case(NamedTuple):
@@ -65,10 +88,10 @@ class Case(NamedTuple):
 
 CASES = [
     Case(space, weights, distribution)
-    for space in ("nas_bench_201", "darts", "s4")
+    for space in (SEARCHED, "darts", "s4")
     for distribution in ("edge", "pairs", "node")
     for weights in ("attention", "static")
-    if (space, distribution) != ("nas_bench_201", "pairs")  # whose first node has one edge
+    if (space, distribution) != (SEARCHED, "pairs")  # whose first node has one edge
 ]
 
 
@@ -159,6 +182,27 @@ def recorded(case: Case, way: dict[str, bool], device: torch.device, size: Size)
     return {"check": "graph", "difference": worst, "bound": GRAPH, "passed": worst < GRAPH}
 
 
+def transferred(device: torch.device) -> dict[str, object]:
+    """Whether a random cell learns the embedded JPEG images, read by processes beside this one."""
+    with TemporaryDirectory() as name:
+        path = Path(name)
+        folder = str(path / "images")
+        dataset = KNOWN["digit_photos"].model_copy(update={"path": folder, "image": (TRANSFER.image_size,) * 2})
+        prepare(DataRun(dataset=dataset, in_memory=False), path / "data")
+        random_genotype(SPACES["darts"], 0).save(path / "genotype.json")
+        told = {
+            "genotype": str(path / "genotype.json"),
+            "dataset": dataset,
+            "seed": 0,
+            "device": device.type,
+            "threads": 1,
+        }
+        transfer(TransferRun(**told, transfer=TRANSFER), path / "transfer")
+        metrics = json.loads((path / "transfer/metrics.json").read_text())
+    found = {key: metrics[key] for key in ("train_loss", "test_loss", "test_top1")}
+    return {"check": "transfer", "difference": found, "bound": CHANCE, "passed": found["test_top1"] > CHANCE}
+
+
 def main(until: float, name: str) -> None:
     """Check a way, and say so when all is checked."""
     asked, rows = Slice.read(), Rows(f"right_{name}")
@@ -172,17 +216,21 @@ def main(until: float, name: str) -> None:
         rows.add(way=name, check="device", error="needs a GPU")
         rows.end()
         return
-    size, cases = SIZES[asked.tiny], [case for case in CASES if not asked.tiny or case.distribution == "edge"]
+    cases = [case for case in CASES if not asked.tiny or case.distribution == "edge"]
     with patch.object(Noise, "forward", still):
         for case in cases:
             if left(until) <= 0:
                 return
+            size = size_of(case.space, asked.tiny)
             with own_failure(rows, way=name, **case._asdict(), passed=False):
                 if name != "graph":  # computes as merged does
                     for row in differences(case, way, device, size):
                         rows.add(way=name, **case._asdict(), **row)
                 if way.get("cuda_graph"):
                     rows.add(way=name, **case._asdict(), **recorded(case, way, device, size))
+        if name == "eager" and not asked.tiny:
+            with own_failure(rows, way=name, space="transfer", passed=False):
+                rows.add(way=name, space="transfer", **transferred(device))
     rows.end()
 
 

@@ -8,6 +8,7 @@ four terms: from the sums, the means over patches, the mean and the variance. Th
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -89,10 +90,16 @@ def mixture(p: Tensor, candidates: Sequence[Candidate]) -> Tensor:
     if any(c.terms is None for c in candidates):
         weighted = [w[:, None, None, None] * c.map for w, c in zip(p.unbind(1), candidates, strict=True)]
         return torch.stack(weighted).sum(0).to(maps[0].dtype)
-    one = p.new_ones(maps[0].shape[1])
+    one, zero = _constants(maps[0].shape[1], p.dtype, p.device)
     scales = torch.stack([one if c.scale is None else c.scale for c in candidates])
-    shifts = torch.stack([torch.zeros_like(one) if c.shift is None else c.shift for c in candidates])
+    shifts = torch.stack([zero if c.shift is None else c.shift for c in candidates])
     return _Mixture.apply(p.contiguous(), scales, shifts, [(c.terms, c.first) for c in candidates], *maps)
+
+
+@cache
+def _constants(channels: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Scale and shift [C] of a map that isn't normalised; made once, since on a GPU each would be a launch of each sum."""
+    return torch.ones(channels, dtype=dtype, device=device), torch.zeros(channels, dtype=dtype, device=device)
 
 
 class _Enter(torch.autograd.Function):
