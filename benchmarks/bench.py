@@ -141,7 +141,8 @@ def work(connection: Connection, contestant: Contestant) -> None:
     smallest = replace(
         contestant, batch=2, channels=channels, cells=get_space(contestant.space).min_cells, cuda_graph=False
     )
-    stepper(smallest)()
+    if not cuda:
+        stepper(smallest)()
     before = 0 if cuda else peak_resident()
     if cuda:
         torch.cuda.reset_peak_memory_stats()

@@ -132,14 +132,14 @@ class FirstOrder:
             valid_loss=found.loss, valid_accuracy=found.accuracy, entropy=_entropy(p), p=p.mean(0), pi=_mean(pi)
         )
         if learns and self.architecture_optimizer is not None:
-            _set_gradients(self.architecture, found.gradients)
+            _set_gradients(self.architecture, found.gradients, self.settings.cuda_graph)
             self.architecture_optimizer.step()
 
     def weight_step(self, x: Tensor, y: Tensor, averages: Averages) -> None:
         """One step of the weights."""
         found = self._pass(self.weights, x, y)
         averages.add(train_loss=found.loss, train_accuracy=found.accuracy)
-        _set_gradients(self.weights, found.gradients)
+        _set_gradients(self.weights, found.gradients, self.settings.cuda_graph)
         if self.settings.clip:
             torch.nn.utils.clip_grad_norm_(self.weights, self.settings.clip)
         self.weight_optimizer.step()
@@ -176,8 +176,11 @@ class FirstOrder:
                 optimizer.load_state_dict(state[f"{name}_optimizer"] | {"param_groups": groups})
 
 
-def _set_gradients(parameters: list[nn.Parameter], gradients: tuple[Tensor | None, ...]) -> None:
+def _set_gradients(parameters: list[nn.Parameter], gradients: tuple[Tensor | None, ...], alike: bool) -> None:
+    """Hand gradients to an optimiser, `alike` in the layout of the parameters, which a fused one wants."""
     for parameter, gradient in zip(parameters, gradients, strict=True):
+        if alike and gradient is not None and gradient.stride() != parameter.stride():
+            gradient = torch.empty_like(parameter).copy_(gradient)
         parameter.grad = gradient
 
 

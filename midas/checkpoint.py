@@ -75,10 +75,10 @@ class Checkpoint:
             content = self._read(path)
             if content is None:
                 continue
-            differences = list(_differences(content["identity"], self.identity))
-            if not differences:
+            differing = list(differences(content["identity"], self.identity))
+            if not differing:
                 return content["state"]
-            self._set_aside(differences)
+            self._set_aside(differing)
             return None
         return None
 
@@ -92,7 +92,7 @@ class Checkpoint:
             _say(f"{error}; it is passed over")
             return None
 
-    def _set_aside(self, differences: list[str]) -> None:
+    def _set_aside(self, differing: list[str]) -> None:
         number = 1
         while (aside := self.folder.with_name(f"{self.folder.name}_aside{number}")).exists():
             number += 1
@@ -100,14 +100,14 @@ class Checkpoint:
         for path in (self.newest, self.previous):
             if path.exists():
                 path.replace(aside / path.name)
-        _say(f"the checkpoint in {self.folder} belongs to another run and is kept as {aside}: {'; '.join(differences)}")
+        _say(f"the checkpoint in {self.folder} belongs to another run and is kept as {aside}: {'; '.join(differing)}")
 
 
-def _differences(old: Any, new: Any, key: str = "") -> Any:
+def differences(old: Any, new: Any, key: str = "") -> Any:
     """Lines such as "config.seed: 0 there, 1 now"."""
     if isinstance(old, dict) and isinstance(new, dict):
         for name in sorted(old.keys() | new.keys()):
-            yield from _differences(old.get(name), new.get(name), f"{key}.{name}" if key else name)
+            yield from differences(old.get(name), new.get(name), f"{key}.{name}" if key else name)
     elif old != new:
         yield f"{key}: {old!r} there, {new!r} now"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
@@ -18,6 +19,10 @@ class TrainingPass(NamedTuple):
     gradients: tuple[Tensor | None, ...]
     p: Tensor
     pi: Tensor | None
+
+
+class RecordingError(RuntimeError):
+    """A recording failed. It leaves torch's memory and streams as they are within one: the process can't go on with them."""
 
 
 class Recorded:
@@ -65,6 +70,13 @@ class Recorded:
 
     def _record(self) -> None:
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, stream=self.stream):
-            self.compute()
+        gc.collect()
+        gc.disable()  # a graph that is collected now would break the recording
+        try:
+            with torch.cuda.graph(graph, stream=self.stream):
+                self.compute()
+        except Exception as error:
+            raise RecordingError(f"no CUDA graph of it can be recorded: {error}") from error
+        finally:
+            gc.enable()
         self.graph = graph

@@ -38,8 +38,8 @@ def search(run: SearchRun, folder: Path) -> None:
 
 def searching(
     run: SearchRun, folder: Path, device: torch.device, images: Images, identity: dict[str, Any] | None = None
-) -> Iterator[None]:
-    """The same step by step: stops after each, so that several searches can take turns on one device.
+) -> Iterator[tuple[int, int]]:
+    """The same step by step: stops after each, so that several searches can take turns on one device, and says where it is.
 
     Args:
         run: what is searched.
@@ -47,6 +47,9 @@ def searching(
         device: that it is searched on.
         images: all training images, on that device.
         identity: of the checkpoint, if not that of the run and this source.
+
+    Yields:
+        Epochs that are done, and steps of the next.
     """
     statistics = Statistics.of(images)
     train, valid = (images.take(half) for half in search_halves(run.dataset, len(images)))
@@ -62,12 +65,12 @@ def searching(
     with Keeper(folder, identity) as keeper:
         history: list[dict[str, Any]] = []
         yield from _epochs(run, method, loaders, keeper, history)
-        _write(run, folder, supernet, history, valid, statistics, device, keeper)
+        _write(run, folder, supernet, history, valid, statistics, device, keeper, identity["source_digest"])
 
 
 def _epochs(
     run: SearchRun, method: FirstOrder, loaders: list[Loader], keeper: Keeper, history: list[dict[str, Any]]
-) -> Iterator[None]:
+) -> Iterator[tuple[int, int]]:
     """Run the epochs that are left; adds a row for each epoch to `history`."""
     sums = Sums()
     state = keeper.load()
@@ -84,7 +87,7 @@ def _epochs(
                 sums.check(epoch)
                 keeper.save({**method.state(), "history": history, "within": sums.state()})
                 leave_if_asked("search")
-            yield
+            yield epoch, sums.step
         sums.check(epoch)
         history.append(_row(run, method, epoch, sums))
         keeper.save({**method.state(), "history": history})
@@ -151,6 +154,7 @@ def _write(
     statistics: Statistics,
     device: torch.device,
     keeper: Keeper,
+    begun_by: str,
 ) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     supernet.triton = False  # its kernels are compiled for the size of a batch, and the dump's batches have other sizes
@@ -170,6 +174,8 @@ def _write(
     }
     compiled = run.search.fast and device.type == "cpu" and kernels.compiled() is not None
     means = {"compiled_kernels": compiled, **keeper.attempts}  # without kernels sums are torch's, with another rounding
+    if begun_by != digest("search"):
+        means["begun_by_source"] = begun_by
     write_metrics(folder / "metrics.json", "search", run, numbers, keeper.seconds, device, means)
 
 

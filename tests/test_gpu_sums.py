@@ -210,6 +210,7 @@ def test_what_is_usable():
     assert all(kernels.usable(x.to(dtype)) for dtype in BOUNDS)
     assert not kernels.usable(x.half())
     assert not kernels.usable(x.contiguous())
+    assert kernels.usable(x.double().contiguous())
     assert not kernels.usable(x.to("meta"))
 
 

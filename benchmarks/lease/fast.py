@@ -7,6 +7,7 @@ step of a search is two passes, both optimisers and the epoch's sums.
 
 from __future__ import annotations
 
+import gc
 import statistics
 import sys
 import time
@@ -52,6 +53,12 @@ class Clock:
         if self.cuda:
             torch.cuda.synchronize(self.device)
 
+    def clear(self) -> None:
+        """Give memory back that nothing holds."""
+        gc.collect()
+        if self.cuda:
+            torch.cuda.empty_cache()
+
     def seconds(self, call: Callable[[], object], calls: int = 1) -> float:
         """Of a call, over `calls` in a row."""
         self.wait()
@@ -68,6 +75,7 @@ class Clock:
 
     def memory(self, make: Callable[[], Callable[[], object]]) -> tuple[Callable[[], object], int, int | None]:
         """What `make` makes, warm, calls of a turn, and the most memory that it took on a GPU."""
+        self.clear()
         before = torch.cuda.memory_allocated(self.device) if self.cuda else 0
         if self.cuda:
             torch.cuda.reset_peak_memory_stats(self.device)
@@ -172,7 +180,8 @@ def profile(clock: Clock, contestant: Contestant) -> dict[str, Any]:
     with torch.profiler.profile(activities=[kind]) as recorded:
         clock.seconds(call)
     name = "self_device_time_total" if clock.cuda else "self_cpu_time_total"
-    taken = sorted(recorded.key_averages(), key=lambda event: -getattr(event, name))
+    launched = [event for event in recorded.key_averages() if getattr(event, name) > 0]  # less calls of the driver
+    taken = sorted(launched, key=lambda event: -getattr(event, name))
     top = [{"kernel": e.key[:90], "calls": e.count, "seconds": getattr(e, name) / 1e6} for e in taken[:12]]
     seconds = sum(getattr(event, name) for event in taken) / 1e6
     return {"launches": sum(event.count for event in taken), "busy_seconds": seconds, "top": top}
@@ -187,7 +196,8 @@ def main(until: float) -> None:
         return
     if asked.fail == "fast":
         raise RuntimeError("asked to fail")
-    clock, best = Clock(device, TURN_SECONDS[asked.tiny]), WAYS[right[SEARCHED][-1]]
+    clock, last = Clock(device, TURN_SECONDS[asked.tiny]), right[SEARCHED][-1]
+    best = WAYS[last]
     for space, ways in right.items():
         base = sized(asked, space, precision="bfloat16")
         for way in reversed(ways):
@@ -195,15 +205,18 @@ def main(until: float) -> None:
                 what = {"what": "way", "space": space, "way": way, "precision": "bfloat16"}
                 with own_failure(rows, **what):
                     against(clock, base, WAYS[way], rows, **what)
-                if clock.cuda:
-                    torch.cuda.empty_cache()
+                clock.clear()
         if space == SEARCHED:
             chosen = replace(base, **best)  # type: ignore[arg-type]
             for count in AT_ONCE[: 2 if asked.tiny else None]:
                 if left(until) > 0:
-                    with own_failure(rows, what="at once", by="streams", searches=count):
+                    with own_failure(rows, what="at once", way=last, by="streams", searches=count):
                         rows.add(
-                            what="at once", by="streams", searches=count, step_seconds=beside(clock, chosen, count)
+                            what="at once",
+                            way=last,
+                            by="streams",
+                            searches=count,
+                            step_seconds=beside(clock, chosen, count),
                         )
     base = sized(asked, SEARCHED, precision="bfloat16")
     others: dict[str, Callable[[], dict[str, Any]]] = {
@@ -214,11 +227,17 @@ def main(until: float) -> None:
     }
     for name, find in others.items():
         if left(until) > 0:
-            with own_failure(rows, what=name):
+            with own_failure(rows, what=name, way=last):
                 rows.add(what=name, **find())
     if left(until) > START_SECONDS and clock.cuda:
-        with own_failure(rows, what="at once", by="processes", searches=PROCESSES):
-            rows.add(what="at once", by="processes", searches=PROCESSES, step_seconds=in_processes(chosen, PROCESSES))
+        with own_failure(rows, what="at once", way=last, by="processes", searches=PROCESSES):
+            rows.add(
+                what="at once",
+                way=last,
+                by="processes",
+                searches=PROCESSES,
+                step_seconds=in_processes(chosen, PROCESSES),
+            )
     rows.end()
 
 

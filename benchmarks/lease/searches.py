@@ -13,7 +13,7 @@ import sys
 import time
 import traceback
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from functools import cached_property
 from pathlib import Path
@@ -23,13 +23,14 @@ import torch
 import yaml
 
 from benchmarks.lease.machine import machine
-from benchmarks.lease.slices import Rows, Slice, left
-from midas.checkpoint import read
+from benchmarks.lease.slices import STRUCK, Rows, Slice, left
+from midas.checkpoint import differences, read
 from midas.config import parse
 from midas.data import Images, load, prepare, search_halves
 from midas.decode import decode
-from midas.limits import Limits, listen
+from midas.limits import Limits, asked, listen
 from midas.lookup import lookup
+from midas.passes import RecordingError
 from midas.plan import Cell, Plan
 from midas.provenance import digest
 from midas.resolved import DataRun, DecodeRun, LookupRun, SearchRun
@@ -54,6 +55,9 @@ def at_once(rows: list[dict[str, Any]], device: str) -> int:
     return min(count for count, taken in seconds.items() if taken <= ENOUGH * min(seconds.values()))
 
 
+Starting = Callable[["Searched"], str | None]
+
+
 class Searched:
     """One search of this slice.
 
@@ -66,8 +70,10 @@ class Searched:
         self.plan, self.cell = plan, cell
         self.folder = plan.cell_folder(cell)
         self.names: dict[str, Any] = {"method": cell.method, "seed": cell.seed}
-        self.steps: Iterator[None] | None = None
+        self.steps: Iterator[tuple[int, int]] | None = None
         self.stream: torch.cuda.Stream | None = None
+        self.place = (0, 0)
+        self.said = time.monotonic()
 
     @cached_property
     def run(self) -> SearchRun:
@@ -98,10 +104,14 @@ class Searched:
             there = read(self.folder / "search_checkpoint/newest.pt")["identity"]
         except (FileNotFoundError, ValueError):  # none, or damaged, which the checkpoint says and passes over
             there = wanted
-        differing = sorted(key for key in wanted if there.get(key) != wanted[key])
-        if differing and not (other_code and differing == ["source_digest"]):
-            way = "; --other-code goes on with it" if differing == ["source_digest"] else ""
-            return f"its checkpoint is kept and not gone on with: another {', '.join(differing)}{way}"
+        differing = list(differences(there, wanted))
+        if differing and not (other_code and [d.split(":")[0] for d in differing] == ["source_digest"]):
+            way = (
+                "; --other-code goes on with it"
+                if differing[0].startswith("source_digest") and not differing[1:]
+                else ""
+            )
+            return f"its checkpoint is kept and not gone on with: {'; '.join(differing)}{way}"
         if (self.folder / "search/metrics.json").exists():
             self.steps = iter(())
         else:
@@ -124,58 +134,74 @@ class Searched:
         """Take a step; False when there is none left and all files are written."""
         assert self.steps is not None
         with self._apart():
-            if next(self.steps, self) is not self:
+            if (place := next(self.steps, None)) is not None:
+                self.place = place
                 return True
             decode(DecodeRun.model_validate_json(self._run("decode")), self.folder / "decode")
             if self.plan.config.nas_bench_201_table:
                 lookup(LookupRun.model_validate_json(self._run("lookup")), self.folder / "lookup")
             return False
 
-    def kept(self) -> dict[str, Any]:
-        """Epochs that are done and kept, and seconds of each."""
-        path = self.folder / "search_checkpoint/newest.pt"
-        state: dict[str, Any] = read(path)["state"] if path.exists() else {"history": [], "seconds": 0.0}
+    def kept(self, epoch_steps: int) -> dict[str, Any]:
+        """Epochs that are done and kept, those of `epoch_steps`, and seconds of each."""
+        try:
+            state = read(self.folder / "search_checkpoint/newest.pt")["state"]
+        except (OSError, ValueError):  # its own load says so and passes over it
+            state = {"history": [], "seconds": 0.0}
         step = state["within"]["step"] if state.get("within") else 0
-        epochs = len(state["history"])
-        return {
-            "epochs": epochs,
-            "step": step,
-            "of": self.run.search.epochs,
-            "epoch_seconds": state["seconds"] / max(epochs, 1),
-        }
+        epochs = len(state["history"]) + step / epoch_steps
+        of = self.run.search.epochs
+        return {"epochs": round(epochs, 3), "of": of, "epoch_seconds": state["seconds"] / epochs if epochs else None}
 
 
-def take_turns(waiting: deque[Searched], count: int, start: Any, rows: Rows) -> None:
-    """Step by step, `count` at once; one that fails is left out."""
+def take_turns(waiting: deque[Searched], count: int, start: Starting, epoch_steps: int, rows: Rows) -> None:
+    """Step by step, `count` at once; one that fails is left out, and when it is time to leave none is begun.
+
+    Args:
+        waiting: searches.
+        count: of them at once.
+        start: begins one; why not, if not.
+        epoch_steps: of each.
+        rows: where it is said how far they are.
+    """
     running: list[Searched] = []
-    while waiting or running:
-        while waiting and len(running) < count:
+    while running or (waiting and not asked()):
+        while waiting and len(running) < count and not asked():
             search = waiting.popleft()
             if reason := start(search):
                 rows.add(**search.names, state="kept", error=reason)
             else:
                 running.append(search)
         for search in list(running):
-            if state := _state_after(search, rows):
+            if state := _state_after(search, epoch_steps, rows):
                 running.remove(search)
-                rows.add(**search.names, state=state, **search.kept())
+                rows.add(**search.names, state=state, **search.kept(epoch_steps))
 
 
-def _state_after(search: Searched, rows: Rows) -> str | None:
+def _state_after(search: Searched, epoch_steps: int, rows: Rows) -> str | None:
     """Take a step of a search; how it ended, if it did."""
     try:
-        return None if search.advance() else "finished"
+        if not search.advance():
+            return "finished"
     except SystemExit:  # asked to leave, it has saved
-        return "goes on"
+        return "unfinished"
     except Exception as error:
         with (search.folder / "search.log").open("a") as log:
             traceback.print_exc(file=log)
         rows.add(**search.names, error=f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
+        if isinstance(error, RecordingError):  # others' checkpoints are at most as old as they are saved
+            sys.exit(STRUCK)
         return "failed"
+    if time.monotonic() - search.said > SAVE_EVERY:
+        search.said, (epoch, step) = time.monotonic(), search.place
+        rows.add(
+            **search.names, state="unfinished", epochs=round(epoch + step / epoch_steps, 3), of=search.run.search.epochs
+        )
+    return None
 
 
-def data_of(plan: Plan, run: SearchRun) -> dict[str, str]:
-    """Digests of the images and of the halves; what is known of the images goes where the workflow has it."""
+def data_of(plan: Plan, run: SearchRun) -> tuple[dict[str, str], int]:
+    """Digests of images and halves, and steps of an epoch; what is known of the images goes where the workflow has it."""
     prepare(DataRun(dataset=run.dataset), Path("rows/data"))
     facts = Path("rows/data/metrics.json")
     target = plan.root / "data" / run.dataset.name / "metrics.json"
@@ -183,29 +209,30 @@ def data_of(plan: Plan, run: SearchRun) -> dict[str, str]:
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(facts, target)
     numbers = yaml.safe_load(facts.read_text())
-    halves = torch.cat(search_halves(run.dataset, numbers["train_images"])).numpy().tobytes()
-    return {"images": numbers["sha256"], "halves": hashlib.sha256(halves).hexdigest()}
+    halves = search_halves(run.dataset, numbers["train_images"])
+    digests = {"images": numbers["sha256"], "halves": hashlib.sha256(torch.cat(halves).numpy().tobytes()).hexdigest()}
+    return digests, min(map(len, halves)) // run.search.batch_size
 
 
 def main(until: float) -> None:
     """Search until the time is up."""
-    asked, rows = Slice.read(), Rows("search")
-    if asked.fail == "search":
+    told, rows = Slice.read(), Rows("search")
+    if told.fail == "search":
         raise RuntimeError("asked to fail")
-    device = torch.device(asked.device)
+    device = torch.device(told.device)
     torch.set_num_threads(1)
     plan = Plan(parse(yaml.safe_load(Path("config.yaml").read_text())))
     searches = [Searched(plan, cell) for cell in plan.cells(searched=True)]
     waiting = deque(search for search in searches if not search.finished)
     if not waiting:
         return
-    listen(Limits(time.monotonic() + left(until), LEAVE[asked.tiny], SAVE_EVERY))
-    data = data_of(plan, waiting[0].run)
+    listen(Limits(time.monotonic() + left(until), LEAVE[told.tiny], SAVE_EVERY))
+    data, epoch_steps = data_of(plan, waiting[0].run)
     images, _ = load(waiting[0].run.dataset, device)
-    count = at_once(Rows("fast").read(), asked.device)
+    count = at_once(Rows("fast").read(), told.device)
     search_settings = waiting[0].run.search.model_dump(mode="json", include={"precision", "merge_edges", *ROUNDING})
-    Rows("slices").add(**machine(device), **search_settings, at_once=count, minutes=asked.minutes)
-    take_turns(waiting, count, lambda search: search.start(images, device, data, asked.other_code), rows)
+    Rows("slices").add(**machine(device), **search_settings, at_once=count, minutes=told.minutes)
+    take_turns(waiting, count, lambda search: search.start(images, device, data, told.other_code), epoch_steps, rows)
 
 
 if __name__ == "__main__":

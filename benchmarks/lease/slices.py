@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,10 @@ WAYS: dict[str, dict[str, bool]] = {
     "kernels": {"merge_edges": True, "cuda_graph": True, "triton": True},
 }
 """Ways to compute a search, keys of `Search`; each but the first needs what the one before needs, and more."""
+
+
+STRUCK = 3
+"""Exit code of a part in which a CUDA graph couldn't be recorded: its way is struck, and the part may begin again."""
 
 
 @dataclass(frozen=True)
@@ -69,8 +74,9 @@ class Rows:
     def add(self, **row: Any) -> None:
         """Add a row."""
         self.path.parent.mkdir(exist_ok=True)
+        torn = self.path.exists() and not self.path.read_bytes().endswith(b"\n")
         with self.path.open("a") as file:
-            file.write(json.dumps(row) + "\n")
+            file.write("\n" * torn + json.dumps(row) + "\n")
             file.flush()
             os.fsync(file.fileno())
 
@@ -79,11 +85,18 @@ class Rows:
         return [row for row in self._all() if not {"begun", "ended"} & row.keys()]
 
     def _all(self) -> Iterator[dict[str, Any]]:
-        for line in self.path.read_text().splitlines() if self.path.exists() else []:
+        for line in self.path.read_text(errors="replace").splitlines() if self.path.exists() else []:
             try:
-                yield json.loads(line)
+                row = json.loads(line)
             except json.JSONDecodeError:
                 continue
+            if isinstance(row, dict):
+                yield row
+
+    @property
+    def machine(self) -> dict[str, Any] | None:
+        """On what they were found."""
+        return next((row["begun"] for row in self._all() if "begun" in row), None)
 
     def begin(self, machine: dict[str, Any]) -> bool:
         """Whether there is something to do: False where all was found on such a machine by this code; else begins anew."""
@@ -106,11 +119,17 @@ class Rows:
 
 @contextmanager
 def own_failure(rows: Rows, **what: Any) -> Iterator[None]:
-    """An error within it becomes a row, and ends nothing else: a lack of memory in one setting, say."""
+    """An error within it becomes a row, and ends nothing else: a lack of memory in one setting, say.
+
+    But a recording that failed ends the process, which can't go on, with the code `STRUCK`.
+    """
     try:
         yield
     except Exception as error:
         rows.add(**what, error=f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
+        if type(error).__name__ == "RecordingError":
+            Rows("struck").add(way=what["way"])
+            sys.exit(STRUCK)
 
 
 def left(until: float) -> float:
@@ -118,14 +137,25 @@ def left(until: float) -> float:
     return until - time.time()
 
 
+def is_wrong(way: str, space: str) -> bool:
+    """Whether part 1 found a difference; False where it found none yet."""
+    return any(row.get("space") == space and not row.get("passed") for row in Rows(f"right_{way}").read())
+
+
 def right_ways(space: str) -> list[str]:
     """Ways that part 1 found right for a space, the simplest first: its searches' cases were checked, and none of it differed."""
     found: list[str] = []
+    struck = {row.get("way") for row in Rows("struck").read()}
     for way in WAYS:
         rows = Rows(f"right_{way}")
         own = [row for row in rows.read() if row.get("space") == space]
-        checked = {row["weights"] for row in own if row["distribution"] == "edge"}
-        enough = own and all(row["passed"] for row in own) and (rows.ended or checked == {"attention", "static"})
+        checked = {row.get("weights") for row in own if row.get("distribution") == "edge"}
+        enough = (
+            own
+            and way not in struck
+            and not is_wrong(way, space)
+            and (rows.ended or checked == {"attention", "static"})
+        )
         if enough and (way != "graph" or "merged" in found):  # which records what merged computes
             found.append(way)
     return found
