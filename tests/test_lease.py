@@ -305,11 +305,13 @@ def test_the_configuration_of_the_searches_can_be_planned(shared_data):
 
 def test_fewest_searches_at_once_that_pay():
     def rows(**seconds):
-        return [{"by": "streams", "searches": int(n[1:]), "step_seconds": s} for n, s in seconds.items()]
+        return [{"by": "one process", "searches": int(n[1:]), "step_seconds": s} for n, s in seconds.items()]
 
     assert at_once(rows(n1=4.0, n2=2.0, n4=1.0, n8=0.99), "cuda") == 4
     assert at_once(rows(n1=1.0, n2=1.0), "cuda") == 1
-    assert at_once([{"by": "streams", "searches": 8, "error": "OutOfMemoryError"}, *rows(n1=3.0, n2=2.0)], "cuda") == 2
+    assert (
+        at_once([{"by": "one process", "searches": 8, "error": "OutOfMemoryError"}, *rows(n1=3.0, n2=2.0)], "cuda") == 2
+    )
     assert at_once([{"by": "processes", "searches": 4, "step_seconds": 0.1}], "cuda") == 4
 
 
@@ -430,7 +432,9 @@ def test_kernels_in_a_folder_that_was_moved_are_found(tmp_path):
     (tmp_path / "a").mkdir()
     group = tmp_path / "a/__grp__mix.json"
     group.write_text(json.dumps({"child_paths": {"mix.cubin": "/elsewhere/a/mix.cubin"}}))
+    (tmp_path / "a/__grp__damaged.json").write_text("{")
     packing.settle_kernels(tmp_path)
+    assert not (tmp_path / "a/__grp__damaged.json").exists()
     assert json.loads(group.read_text()) == {"child_paths": {"mix.cubin": str(tmp_path / "a/mix.cubin")}}
 
 

@@ -174,9 +174,8 @@ def main() -> int:
         )
         return 2
     tiny = options.device == "cpu" and options.data is None
-    asked = Slice(
-        options.device, options.minutes, options.only, tiny, options.table is not None, options.other_code, options.fail
-    )
+    told = options.other_code, options.fail
+    asked = Slice(options.device, options.minutes, options.only, tiny, *told)
     asked.write()
     start = time.monotonic()
 

@@ -210,11 +210,11 @@ def main(until: float) -> None:
             chosen = replace(base, **best)  # type: ignore[arg-type]
             for count in AT_ONCE[: 2 if asked.tiny else None]:
                 if left(until) > 0:
-                    with own_failure(rows, what="at once", way=last, by="streams", searches=count):
+                    with own_failure(rows, what="at once", way=last, by="one process", searches=count):
                         rows.add(
                             what="at once",
                             way=last,
-                            by="streams",
+                            by="one process",
                             searches=count,
                             step_seconds=beside(clock, chosen, count),
                         )
@@ -222,7 +222,7 @@ def main(until: float) -> None:
     others: dict[str, Callable[[], dict[str, Any]]] = {
         "floor": partial(floor, clock, base),
         "profile": partial(profile, clock, replace(base, kind="step", **best)),  # type: ignore[arg-type]
-        "profile before": partial(profile, clock, replace(base, kind="step", **WAYS["eager"])),  # type: ignore[arg-type]
+        "profile, eager": partial(profile, clock, replace(base, kind="step", **WAYS["eager"])),  # type: ignore[arg-type]
         **{f"stacked {n} channels": partial(stacked, clock, base, n) for n in (16, 32, 64)},
     }
     for name, find in others.items():

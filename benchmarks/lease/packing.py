@@ -91,7 +91,11 @@ def _archive(unfinished: list[Path], kernels: bool) -> list[str]:
 
 def _add(archive: tarfile.TarFile, path: Path, content: bytes | None) -> None:
     """Add a file, or other content by its name and date; a search may put a newer one in its place meanwhile."""
-    with path.open("rb") as file:
+    try:
+        file = path.open("rb")
+    except FileNotFoundError:  # it was there when files were listed
+        return
+    with file:
         facts = archive.gettarinfo(arcname=path.as_posix(), fileobj=file)
         if content is not None:
             facts.size = len(content)
@@ -101,7 +105,11 @@ def _add(archive: tarfile.TarFile, path: Path, content: bytes | None) -> None:
 def settle_kernels(folder: Path) -> None:
     """Let a cache of kernels that was moved be found: Triton keeps the paths of its files in it."""
     for group in folder.glob("*/__grp__*.json"):
-        names = json.loads(group.read_text())["child_paths"]
+        try:
+            names = json.loads(group.read_text())["child_paths"]
+        except (ValueError, KeyError, TypeError):  # damaged: Triton compiles it anew
+            group.unlink()
+            continue
         group.write_text(json.dumps({"child_paths": {name: str(group.resolve().with_name(name)) for name in names}}))
 
 

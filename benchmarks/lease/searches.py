@@ -49,7 +49,7 @@ ENOUGH = 1.05
 
 def at_once(rows: list[dict[str, Any]], device: str) -> int:
     """The fewest searches at once, in one process, at which a step takes about the least time, all of them counted."""
-    seconds = {r["searches"]: r["step_seconds"] for r in rows if r.get("by") == "streams" and "step_seconds" in r}
+    seconds = {r["searches"]: r["step_seconds"] for r in rows if r.get("by") == "one process" and "step_seconds" in r}
     if not seconds:
         return UNKNOWN[device]
     return min(count for count, taken in seconds.items() if taken <= ENOUGH * min(seconds.values()))

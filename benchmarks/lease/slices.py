@@ -38,7 +38,6 @@ class Slice:
         minutes: of the slice.
         only: parts that are run.
         tiny: sizes of seconds, for a CPU.
-        looked_up: whether there is a table of the benchmark.
         other_code: whether searches go on that other code began.
         fail: part that fails, for tests.
     """
@@ -47,7 +46,6 @@ class Slice:
     minutes: float
     only: list[str]
     tiny: bool = False
-    looked_up: bool = False
     other_code: bool = False
     fail: str | None = None
 
