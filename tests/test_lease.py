@@ -229,7 +229,9 @@ def test_searches_that_other_code_began_are_kept(whole, tmp_path, monkeypatch):
     images, data = None, {"images": "a", "halves": "b"}
     newest = search.folder / "search_checkpoint/newest.pt"
     content = read(newest)
-    Checkpoint(newest.parent, search.identity(data) | {"source_digest": "other"}).save(content["state"])
+    identity = search.identity(data) | {"source_digest": "other"}
+    del identity["config"]["method"]["warmup_epochs"]  # which that code didn't know yet
+    Checkpoint(newest.parent, identity).save(content["state"])
     device = searches.torch.device("cpu")
     assert "source_digest: 'other' there" in search.start(images, device, data, False)
     assert "--other-code goes on with it" in search.start(images, device, data, False)
@@ -237,6 +239,9 @@ def test_searches_that_other_code_began_are_kept(whole, tmp_path, monkeypatch):
     assert search.steps is not None
     assert "images: 'a' there, 'c' now" in search.start(images, device, data | {"images": "c"}, True)
     assert read(newest)["identity"]["source_digest"] == "other"
+    identity["config"]["search"]["lr"] = 0.5
+    Checkpoint(newest.parent, identity).save(content["state"])
+    assert "config.search.lr: 0.5 there, 0.025 now" in search.start(images, device, data, True)
 
 
 def read_yaml(path):

@@ -33,7 +33,7 @@ from midas.provenance import ROOT, write_text
 
 SHARES = {"right": (60.0, 1 / 9), "fast": (90.0, 1 / 6)}
 """Seconds of a part, and the most of a slice."""
-AT_THE_END = (30.0, 1 / 15)
+AT_THE_END = (15.0, 1 / 15)
 """Likewise of report and packing."""
 AGAIN = 30.0
 """Seconds that must be left for a part to begin again by another way."""

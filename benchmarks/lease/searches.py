@@ -37,10 +37,12 @@ from midas.resolved import DataRun, DecodeRun, LookupRun, SearchRun
 from midas.search import searching
 
 SAVE_EVERY = 30.0
-LEAVE = {False: 20.0, True: 3.0}
+LEAVE = {False: 15.0, True: 3.0}
 """Seconds before the end at which searches leave, by whether sizes are tiny; one that ends just then still writes."""
 ROUNDING = {"cuda_graph", "triton"}
 """Keys of a search that change rounding alone: another slice may have others."""
+WITHOUT: Any = {"search": ROUNDING, "dataset": {"path", "download", "split"}}
+"""Keys of a run that don't matter to its checkpoint."""
 UNKNOWN = {"cuda": 4, "cpu": 1}
 """Searches at once where part 2 didn't say how many pay."""
 ENOUGH = 1.05
@@ -53,6 +55,15 @@ def at_once(rows: list[dict[str, Any]], device: str) -> int:
     if not seconds:
         return UNKNOWN[device]
     return min(count for count, taken in seconds.items() if taken <= ENOUGH * min(seconds.values()))
+
+
+def completed(identity: dict[str, Any]) -> dict[str, Any]:
+    """An identity with the keys that its code didn't know yet, at their defaults."""
+    try:
+        config = SearchRun.model_validate(identity["config"]).model_dump(mode="json", exclude=WITHOUT)
+    except (KeyError, ValueError):  # it has keys that this code doesn't know
+        return identity
+    return identity | {"config": config}
 
 
 Starting = Callable[["Searched"], str | None]
@@ -92,9 +103,7 @@ class Searched:
 
     def identity(self, data: dict[str, str]) -> dict[str, Any]:
         """What a checkpoint must be of to be gone on with: by the contents of the data, wherever they lie."""
-        config = self.run.model_dump(
-            mode="json", exclude={"search": ROUNDING, "dataset": {"path", "download", "split"}}
-        )
+        config = self.run.model_dump(mode="json", exclude=WITHOUT)
         return {"config": config, **data, "source_digest": digest("search")}
 
     def start(self, images: Images, device: torch.device, data: dict[str, str], other_code: bool) -> str | None:
@@ -104,13 +113,10 @@ class Searched:
             there = read(self.folder / "search_checkpoint/newest.pt")["identity"]
         except (FileNotFoundError, ValueError):  # none, or damaged, which the checkpoint says and passes over
             there = wanted
-        differing = list(differences(there, wanted))
-        if differing and not (other_code and [d.split(":")[0] for d in differing] == ["source_digest"]):
-            way = (
-                "; --other-code goes on with it"
-                if differing[0].startswith("source_digest") and not differing[1:]
-                else ""
-            )
+        differing = list(differences(completed(there), wanted))
+        by_code = [difference.split(":")[0] for difference in differing] == ["source_digest"]
+        if differing and not (other_code and by_code):
+            way = "; --other-code goes on with it" if by_code else ""
             return f"its checkpoint is kept and not gone on with: {'; '.join(differing)}{way}"
         if (self.folder / "search/metrics.json").exists():
             self.steps = iter(())
