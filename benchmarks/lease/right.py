@@ -34,12 +34,16 @@ from midas.supernet import Supernet
 from midas.supernet.candidates import Noise
 from midas.transfer import transfer
 
-BOUNDS = {"float64": 1e-8, "float32": 5e-3}
-"""Largest difference to the CPU's float64, relative to the largest value of a tensor: convolutions sum in another order."""
-BFLOAT16 = {"loss": 0.02, "p": 0.02, "cosine": 0.15}
-"""Of the loss, relatively; of the weights p; 1 - cosine of the gradients. On a CPU 0.006, 0.008 and 0.04 were seen."""
-GRAPH = 1e-3
-"""Largest difference of a parameter after recorded steps in float32, relatively: sums may change their order."""
+EXACT = 1e-8
+"""Largest difference to the CPU in float64, relative to the largest value of a tensor: convolutions sum in another order."""
+BOUNDS = {
+    "float32": {"loss": 1e-4, "p": 1e-4, "cosine": 1e-3},
+    "bfloat16": {"loss": 0.02, "p": 0.05, "cosine": 0.15},
+}
+"""To float64: of the loss, relatively; of the weights p; 1 - cosine of all gradients (a ReLU at 0 goes either way, so single ones
+may differ by hundredths). On a CPU, at the search's size, 1e-7, 3e-7 and 1e-5 were seen; in bfloat16 0.002, 0.019 and 0.014."""
+GRAPH = 0.05
+"""Of what recorded steps change, relatively, of the weights or the architecture: rounding grows from step to step."""
 STEPS = 6
 """Steps that are compared, more than are computed before the recording."""
 
@@ -145,25 +149,23 @@ def differences(case: Case, way: dict[str, bool], device: torch.device, size: Si
     reference, mine = networks(case, way, device, size)
     x, y = batch(size)
     known = training_pass(reference, x, y)
-    for name, bound in BOUNDS.items():
-        dtype = getattr(torch, name)
-        found = training_pass(mine.to(dtype), x.to(device, dtype), y.to(device))
-        worst = max(
-            ((a - b).abs().max() / b.abs().max().clamp(min=1e-6)).item()
-            for a, b in zip(
-                [found.loss, found.p, *found.gradients], [known.loss, known.p, *known.gradients], strict=True
-            )
-        )
-        yield {"check": name, "difference": worst, "bound": bound, "passed": worst < bound}
-    found = training_pass(mine.float(), x.float().to(device), y.to(device), "bfloat16")
-    mine_flat, known_flat = (torch.cat([g.flatten() for g in one.gradients]) for one in (found, known))
-    off = {
-        "loss": ((found.loss - known.loss).abs() / known.loss).item(),
-        "p": (found.p - known.p).abs().max().item(),
-        "cosine": 1 - F.cosine_similarity(mine_flat, known_flat, 0).item(),
-    }
-    passed = all(off[name] < bound for name, bound in BFLOAT16.items())
-    yield {"check": "bfloat16", "difference": off, "bound": BFLOAT16, "passed": passed}
+    found = training_pass(mine.double(), x.to(device), y.to(device))
+    worst = max(
+        ((a - b).abs().max() / b.abs().max().clamp(min=1e-6)).item()
+        for a, b in zip([found.loss, found.p, *found.gradients], [known.loss, known.p, *known.gradients], strict=True)
+    )
+    yield {"check": "float64", "difference": worst, "bound": EXACT, "passed": worst < EXACT}
+    mine.float()
+    for name, bounds in BOUNDS.items():
+        found = training_pass(mine, x.float().to(device), y.to(device), name)
+        gradients, expected = (torch.cat([g.flatten() for g in one.gradients]) for one in (found, known))
+        off = {
+            "loss": ((found.loss - known.loss).abs() / known.loss).item(),
+            "p": (found.p - known.p).abs().max().item(),
+            "cosine": 1 - F.cosine_similarity(gradients, expected, 0).item(),
+        }
+        passed = all(off[key] < bound for key, bound in bounds.items())
+        yield {"check": name, "difference": off, "bound": bounds, "passed": passed}
 
 
 def recorded(case: Case, way: dict[str, bool], device: torch.device, size: Size) -> dict[str, object]:
@@ -173,19 +175,25 @@ def recorded(case: Case, way: dict[str, bool], device: torch.device, size: Size)
     pixels = torch.randint(256, (count, 3, size.side, size.side), generator=draw, dtype=torch.uint8)
     images = Images(pixels.to(device), torch.randint(10, (count,), generator=draw).to(device))
     settings = Search(channels=size.channels, cells=get_space(case.space).min_cells, epochs=1, **way)
-    ends = []
+    changes = []
     for record in (False, True):
         torch.manual_seed(0)
         search = FirstOrder(make_supernet(case.space, case.method, settings, 10, device), settings, device)
+        parts = search.weights, search.architecture
+        before = [_flat(part) for part in parts]
         names = ("train", "valid")
         loaders = [Loader(images, Statistics.of(images), size.images, 0, name, KNOWN["cifar10"]) for name in names]
         steps = RecordedSteps(search, loaders, Sums())
         steps.begin(0, 0)
         for _ in range(STEPS):
             steps(True) if record else steps.compute(True)
-        ends.append([p.detach() for p in search.supernet.parameters()])
-    worst = max(((a - b).abs().max() / a.abs().max().clamp(min=1e-3)).item() for a, b in zip(*ends, strict=True))
+        changes.append([_flat(part) - old for part, old in zip(parts, before, strict=True)])
+    worst = max(((a - b).norm() / a.norm()).item() for a, b in zip(*changes, strict=True))
     return {"check": "graph", "difference": worst, "bound": GRAPH, "passed": worst < GRAPH}
+
+
+def _flat(parameters: list[torch.nn.Parameter]) -> Tensor:
+    return torch.cat([parameter.detach().flatten() for parameter in parameters])
 
 
 def transferred(device: torch.device) -> dict[str, object]:
