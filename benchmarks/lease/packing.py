@@ -137,9 +137,7 @@ def unpack(source: Path, target: Path) -> None:
     fresh = target.with_name(f".{target.name}.{os.getpid()}")  # the folder is begun when all of it is there
     try:
         _unpack(source, fresh)
-        for path in fresh.iterdir():
-            if path.name != BEGUN:
-                path.replace(target / path.name)
+        shutil.copytree(fresh, target, dirs_exist_ok=True, symlinks=True, ignore=shutil.ignore_patterns(BEGUN))
         (fresh / BEGUN).replace(target / BEGUN)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
