@@ -87,7 +87,7 @@ class Clock:
 def sized(asked: Slice, space: str, **more: Any) -> Contestant:
     """A contestant of the paper's size, or of a tiny one."""
     cells = {SEARCHED: 1, "darts": 3}
-    size = {"channels": 2, "cells": cells[space], "batch": 2} if asked.tiny else {"cells": CELLS[space]}
+    size = {"channels": 2, "cells": cells[space], "batch": 2, "side": 16} if asked.tiny else {"cells": CELLS[space]}
     return Contestant(**{"kind": "pass", "space": space, "device": asked.device, "threads": 1, **size, **more})
 
 
