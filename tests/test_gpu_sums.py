@@ -12,32 +12,18 @@ import torch
 pytest.importorskip("triton")
 
 from interpreted import interpreted
+from test_kernels import BOUNDS, close, make
 
 from midas.supernet import sums
 
 kernels = interpreted("midas.supernet.gpu.sums")
 
-BOUNDS = {torch.float64: 1e-12, torch.float32: 1e-4, torch.bfloat16: 2e-2}
 GRIDS = [None, (1, 1), (2, 4)]
-
-
-def make(dtype, *shape, seed=0):
-    """A map with its channels side by side."""
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(shape, generator=generator).to(dtype).contiguous(memory_format=torch.channels_last)
 
 
 def draw(dtype, *shape, seed=0):
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(shape, generator=generator).to(torch.promote_types(dtype, torch.float32))
-
-
-def close(found, expected, dtype):
-    for mine, theirs in zip(found, expected, strict=True):
-        if theirs is None:
-            assert mine is None
-        else:
-            torch.testing.assert_close(mine, theirs, rtol=BOUNDS[dtype], atol=BOUNDS[dtype])
 
 
 @pytest.fixture(params=BOUNDS, ids=str)

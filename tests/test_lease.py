@@ -18,7 +18,7 @@ from benchmarks.lease import __main__ as lease
 from benchmarks.lease import packing, report
 from benchmarks.lease.options import has_gpu
 from benchmarks.lease.searches import at_once
-from benchmarks.lease.slices import STRUCK, WAYS, Rows, Slice, own_failure, right_ways
+from benchmarks.lease.slices import STRUCK, WAYS, Rows, Slice, is_wrong, own_failure, right_ways, strike
 from midas.check import load, read_config
 from midas.config import parse
 from midas.passes import RecordingError
@@ -356,8 +356,10 @@ def test_the_fastest_right_way_is_taken_and_an_earlier_slices_order_of_parameter
     assert lease.chosen_way() == "eager"
     (tmp_path / "config.yaml").write_text("experiments: [{search: {merge_edges: true}}]\n")
     assert lease.chosen_way() == "graph"
-    Rows("struck").add(way="graph")
+    strike("graph", "nas_bench_201", "no graph")
     assert lease.chosen_way() == "merged"
+    assert Rows("right_graph").begin({"device": "another"})  # where it may be right
+    assert not is_wrong("graph", "nas_bench_201")
     Rows("right_merged").add(space="nas_bench_201", distribution="node", weights="static", passed=False)
     assert lease.chosen_way() is None
 
@@ -420,7 +422,8 @@ def test_a_recording_that_fails_ends_the_part_and_strikes_the_way(tmp_path, monk
     with pytest.raises(SystemExit) as ended, own_failure(Rows("fast"), what="way", way="kernels"):
         raise RecordingError("no")
     assert ended.value.code == STRUCK
-    assert Rows("struck").read() == [{"way": "kernels"}]
+    assert is_wrong("kernels", "nas_bench_201")
+    assert Rows("right_kernels").read()[0]["error"] == "no"
 
 
 def test_files_that_are_damaged_are_named_and_the_rest_is_reported(whole, tmp_path, monkeypatch):

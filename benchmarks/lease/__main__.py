@@ -27,7 +27,7 @@ import yaml
 from benchmarks.lease import packing, report
 from benchmarks.lease.options import options_of
 from benchmarks.lease.processes import Parts
-from benchmarks.lease.slices import SEARCHED, WAYS, Rows, Slice, is_wrong, left, right_ways
+from benchmarks.lease.slices import SEARCHED, WAYS, Rows, Slice, is_wrong, left, right_ways, strike
 from midas.check import read_config
 from midas.provenance import ROOT, write_text
 
@@ -137,7 +137,7 @@ def run_parts(options: argparse.Namespace, asked: Slice, parts: Parts, say: Call
         failed += parts.run("searches", until, ())
         if not parts.struck or left(until) < AGAIN:
             break
-        Rows("struck").add(way=way)
+        strike(way, SEARCHED, "a search's step couldn't be recorded")
     return failed
 
 

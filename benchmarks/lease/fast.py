@@ -105,9 +105,9 @@ def against(clock: Clock, base: Contestant, keys: dict[str, bool], rows: Rows, *
             rows.add(**what, kind=kind, **numbers, ratio=ratio, ratio_low=low, ratio_high=high, **memory)
 
 
-def beside(clock: Clock, base: Contestant, count: int) -> float:
+def beside(clock: Clock, contestant: Contestant, count: int) -> dict[str, float]:
     """Seconds of a step, all of `count` searches counted, that take turns in one process, on a GPU each on its own stream."""
-    steps = [stepper(replace(base, kind="step")) for _ in range(count)]
+    steps = [stepper(contestant) for _ in range(count)]
     streams = [torch.cuda.Stream(clock.device) if clock.cuda else None for _ in steps]
 
     def round_of_all() -> None:
@@ -116,13 +116,14 @@ def beside(clock: Clock, base: Contestant, count: int) -> float:
                 step()
 
     calls = clock.warm(round_of_all)
-    return statistics.median(clock.seconds(round_of_all, calls) for _ in range(3)) / count
+    return {"step_seconds": statistics.median(clock.seconds(round_of_all, calls) for _ in range(3)) / count}
 
 
-def in_processes(base: Contestant, count: int) -> float:
+def in_processes(contestant: Contestant, count: int) -> dict[str, float]:
     """The same in a process each, which share the device."""
-    turns = measure([replace(base, kind="step")] * count, repeats=20, warm_up=6, at_once=True)
-    return statistics.median(max(wall for wall, _, _ in together) for together in zip(*turns, strict=True)) / count
+    turns = measure([contestant] * count, repeats=20, warm_up=6, at_once=True)
+    slowest = [max(wall for wall, _, _ in together) for together in zip(*turns, strict=True)]
+    return {"step_seconds": statistics.median(slowest) / count}
 
 
 def stacked(clock: Clock, base: Contestant, channels: int) -> dict[str, float]:
@@ -187,9 +188,17 @@ def profile(clock: Clock, contestant: Contestant) -> dict[str, Any]:
     return {"launches": sum(event.count for event in taken), "busy_seconds": seconds, "top": top}
 
 
+def noted(rows: Rows, until: float, find: Callable[[], dict[str, Any]], **what: Any) -> None:
+    """A row of what is found, if there is time left; of an error, if it fails."""
+    if left(until) > 0:
+        with own_failure(rows, **what):
+            rows.add(**what, **find())
+
+
 def main(until: float) -> None:
     """Measure, the most important first; what there is no time for is left out."""
     asked, rows = Slice.read(), Rows("fast")
+    what: dict[str, Any]
     device, right = torch.device(asked.device), {space: right_ways(space) for space in (SEARCHED, "darts")}
     torch.set_num_threads(1)
     if not rows.begin(machine(device) | {"right": right}):
@@ -197,47 +206,30 @@ def main(until: float) -> None:
     if asked.fail == "fast":
         raise RuntimeError("asked to fail")
     clock, last = Clock(device, TURN_SECONDS[asked.tiny]), right[SEARCHED][-1]
-    best = WAYS[last]
+    base = sized(asked, SEARCHED, precision="bfloat16")
+    chosen = replace(base, kind="step", **WAYS[last])  # type: ignore[arg-type]
     for space, ways in right.items():
-        base = sized(asked, space, precision="bfloat16")
         for way in reversed(ways):
             if left(until) > 0:
                 what = {"what": "way", "space": space, "way": way, "precision": "bfloat16"}
                 with own_failure(rows, **what):
-                    against(clock, base, WAYS[way], rows, **what)
+                    against(clock, sized(asked, space, precision="bfloat16"), WAYS[way], rows, **what)
                 clock.clear()
-        if space == SEARCHED:
-            chosen = replace(base, **best)  # type: ignore[arg-type]
-            for count in AT_ONCE[: 2 if asked.tiny else None]:
-                if left(until) > 0:
-                    with own_failure(rows, what="at once", way=last, by="one process", searches=count):
-                        rows.add(
-                            what="at once",
-                            way=last,
-                            by="one process",
-                            searches=count,
-                            step_seconds=beside(clock, chosen, count),
-                        )
-    base = sized(asked, SEARCHED, precision="bfloat16")
+        for count in AT_ONCE[: 2 if asked.tiny else None] if space == SEARCHED else ():
+            what = {"what": "at once", "way": last, "by": "one process", "searches": count}
+            noted(rows, until, partial(beside, clock, chosen, count), **what)
+    plainly = replace(chosen, **dict.fromkeys(WAYS[last], False))  # type: ignore[arg-type]
     others: dict[str, Callable[[], dict[str, Any]]] = {
         "floor": partial(floor, clock, base),
-        "profile": partial(profile, clock, replace(base, kind="step", **best)),  # type: ignore[arg-type]
-        "profile, eager": partial(profile, clock, replace(base, kind="step", **WAYS["eager"])),  # type: ignore[arg-type]
+        "profile": partial(profile, clock, chosen),
+        "profile, eager": partial(profile, clock, plainly),
         **{f"stacked {n} channels": partial(stacked, clock, base, n) for n in (16, 32, 64)},
     }
     for name, find in others.items():
-        if left(until) > 0:
-            with own_failure(rows, what=name, way=last):
-                rows.add(what=name, **find())
-    if left(until) > START_SECONDS and clock.cuda:
-        with own_failure(rows, what="at once", way=last, by="processes", searches=PROCESSES):
-            rows.add(
-                what="at once",
-                way=last,
-                by="processes",
-                searches=PROCESSES,
-                step_seconds=in_processes(chosen, PROCESSES),
-            )
+        noted(rows, until, find, what=name, way=last)
+    if clock.cuda:
+        what = {"what": "at once", "way": last, "by": "processes", "searches": PROCESSES}
+        noted(rows, until - START_SECONDS, partial(in_processes, chosen, PROCESSES), **what)
     rows.end()
 
 

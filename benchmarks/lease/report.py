@@ -161,8 +161,6 @@ def _right(by_way: dict[str, list[dict[str, Any]]]) -> Iterator[str]:
     wrong = [way for way in WAYS if is_wrong(way, SEARCHED)]
     nothing = "none yet: not all was checked in time" if not wrong else f"none; wrong: {', '.join(wrong)}"
     yield f"Right for {SEARCHED}: {', '.join(right_ways(SEARCHED)) or nothing}."
-    for row in Rows("struck").read():
-        yield f"- {row['way']}: struck, since no CUDA graph of it could be recorded"
     for way, found in by_way.items():
         for row in found:
             if not row.get("passed", False):

@@ -1,4 +1,4 @@
-"""Part 1, is it right: device against CPU in float64, bfloat16 within bounds, recorded steps against the same computed each time.
+"""Part 1, is it right: device against CPU, in float64 and within bounds in others; recorded steps against the same one by one.
 
 ``python -m benchmarks.lease.right UNTIL WAY`` checks one of `WAYS` in the folder of a slice, case by case, until a time: the
 spaces NAS-Bench-201, DARTS and S4, static weights and attention, every set of the softmax. The reference is torch's own code on
@@ -145,7 +145,7 @@ def batch(size: Size) -> tuple[Tensor, Tensor]:
 
 
 def differences(case: Case, way: dict[str, bool], device: torch.device, size: Size) -> Iterator[dict[str, object]]:
-    """Rows of one case: exact in float64, within bounds in bfloat16."""
+    """Rows of one case: exact in float64, within bounds in float32 and bfloat16."""
     reference, mine = networks(case, way, device, size)
     x, y = batch(size)
     known = training_pass(reference, x, y)

@@ -125,9 +125,14 @@ def own_failure(rows: Rows, **what: Any) -> Iterator[None]:
         yield
     except Exception as error:
         rows.add(**what, error=f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
-        if type(error).__name__ == "RecordingError":
-            Rows("struck").add(way=what["way"])
+        if type(error).__name__ == "RecordingError":  # of `midas.passes`, which needs torch
+            strike(what["way"], what.get("space", SEARCHED), str(error))
             sys.exit(STRUCK)
+
+
+def strike(way: str, space: str, why: str) -> None:
+    """A way isn't right after all, on this machine and by this code: its CUDA graph can't be recorded."""
+    Rows(f"right_{way}").add(way=way, space=space, check="recording", passed=False, error=why)
 
 
 def left(until: float) -> float:
@@ -143,17 +148,11 @@ def is_wrong(way: str, space: str) -> bool:
 def right_ways(space: str) -> list[str]:
     """Ways that part 1 found right for a space, the simplest first: its searches' cases were checked, and none of it differed."""
     found: list[str] = []
-    struck = {row.get("way") for row in Rows("struck").read()}
     for way in WAYS:
         rows = Rows(f"right_{way}")
         own = [row for row in rows.read() if row.get("space") == space]
         checked = {row.get("weights") for row in own if row.get("distribution") == "edge"}
-        enough = (
-            own
-            and way not in struck
-            and not is_wrong(way, space)
-            and (rows.ended or checked == {"attention", "static"})
-        )
+        enough = own and not is_wrong(way, space) and (rows.ended or checked == {"attention", "static"})
         if enough and (way != "graph" or "merged" in found):  # which records what merged computes
             found.append(way)
     return found
