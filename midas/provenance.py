@@ -20,6 +20,9 @@ from midas.memory import peak_resident
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("torch", "timm", "numpy", "scipy", "diptest")
 
+ROUNDING = ("amx", "avx", "bf16", "f16", "fma", "fp16", "sme", "sse", "sve")
+"""How instructions are called that a sum's rounding may depend on."""
+
 # These act on a step's numbers only through its resolved JSON, which is compared by itself.
 NOT_IN_DIGEST = {f"midas.{name}" for name in ("check", "config", "plan", "provenance", "resolved", "settings", "step")}
 
@@ -94,6 +97,19 @@ def processor() -> str:
         return platform.processor() or platform.machine()
 
 
+def instructions() -> str:
+    """Instructions that torch and its libraries choose kernels by: its own level, then what the processor can.
+
+    Rounding follows them, and it grows: two processors of one level, of which one multiplies matrices of bfloat16, end a search
+    with other accuracies.
+    """
+    import torch
+
+    can = torch.cpu.get_capabilities()
+    names = sorted(name for name in can if can[name] is True and name.startswith(ROUNDING))
+    return " ".join([torch.backends.cpu.get_cpu_capability(), *names])
+
+
 def write_metrics(
     path: Path,
     step: str,
@@ -130,6 +146,8 @@ def write_metrics(
 
 def _hardware(device: Any) -> dict[str, Any]:
     facts = {"device": processor(), "cores": os.cpu_count(), "peak_memory_bytes": peak_resident()}
+    if device is not None:
+        facts["instructions"] = instructions()
     if device is not None and device.type == "cuda":
         import torch
 

@@ -1,7 +1,10 @@
 import json
+import os
 import platform
 import resource
 import subprocess
+import sys
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 
@@ -226,3 +229,22 @@ def test_equal_runs_write_equal_numbers(tmp_path, search_run):
     assert second.pop("cost")["wall_seconds"] == 2.0
     assert first == second
     assert first["accuracy"] == 0.1 + 0.2
+
+
+def test_metrics_of_a_step_that_computes_name_the_processors_instructions(search_run, tmp_path):
+    write_metrics(tmp_path / "with.json", "search", search_run(), {}, 1.0, torch.device("cpu"))
+    write_metrics(tmp_path / "without.json", "lookup", search_run(), {}, 1.0)
+    said = json.loads((tmp_path / "with.json").read_text())["cost"]["instructions"]
+    assert said.split()[0] == torch.backends.cpu.get_cpu_capability()
+    assert "instructions" not in json.loads((tmp_path / "without.json").read_text())["cost"]
+
+
+def test_a_processor_that_is_used_as_an_older_one_has_other_instructions():
+    code = "from midas.provenance import instructions; print(instructions())"
+    call = partial(
+        subprocess.run, [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=provenance.ROOT
+    )
+    as_it_is, older = call().stdout, call(env={**os.environ, "ATEN_CPU_CAPABILITY": "default"}).stdout
+    if as_it_is.startswith("DEFAULT"):
+        pytest.skip("this processor has one kind of instructions alone")
+    assert older.split()[0] == "DEFAULT" != as_it_is.split()[0]
