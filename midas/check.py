@@ -15,6 +15,7 @@ from midas.benchmark import read_header
 from midas.claims import read_claims
 from midas.config import Analysis, Config, ConfigError, Experiment, parse
 from midas.datasets import IMAGE_FOLDERS, KNOWN, Dataset, class_names, read_split
+from midas.interrupted import elsewhere
 from midas.plan import Cell, Plan
 from midas.settings import Cost, Method, Transfer
 from midas.spaces import SPACES, Space
@@ -113,6 +114,7 @@ def _problems(plan: Plan) -> Iterator[str]:
         yield from _experiment_problems(plan, experiment, key)
     if config.analysis is not None:
         yield from _analysis_problems(plan, config.analysis)
+    yield from elsewhere(plan)
 
 
 def _experiment_problems(plan: Plan, experiment: Experiment, key: str) -> Iterator[str]:

@@ -12,6 +12,9 @@ from typing import Any
 
 import torch
 
+MACHINE = "machine"
+"""Key of an identity: what changes rounding alone."""
+
 
 def read(path: Path) -> dict[str, Any]:
     """The keys "identity" and "state" of a checkpoint file: a SHA-256 of 32 bytes, and what torch wrote.
@@ -38,6 +41,7 @@ class Checkpoint:
     def __init__(self, folder: Path, identity: dict[str, Any]):
         self.folder = folder
         self.identity = json.loads(json.dumps(identity))
+        self.loaded: dict[str, Any] = {}
         self.newest, self.previous = folder / "newest.pt", folder / "previous.pt"
 
     def save(self, state: dict[str, Any]) -> None:
@@ -66,19 +70,22 @@ class Checkpoint:
             os.close(descriptor)
 
     def load(self) -> dict[str, Any] | None:
-        """The newest state that can be continued, None if there is none.
+        """The newest state that can be continued, None if there is none; its identity is then `loaded`.
 
         A damaged file is passed over with a warning, and renamed lest it push the good one out. A checkpoint of another
-        configuration or source is set aside with a message that names the difference, and kept.
+        configuration, data or source is set aside with a message that names the difference, and kept; not so for another
+        `MACHINE`, which the caller must ask about.
         """
         for path in (self.newest, self.previous):
             content = self._read(path)
             if content is None:
                 continue
-            differing = list(differences(content["identity"], self.identity))
+            there, here = ({k: v for k, v in i.items() if k != MACHINE} for i in (content["identity"], self.identity))
+            differing = list(differences(there, here))
             if not differing:
+                self.loaded = content["identity"]
                 return content["state"]
-            self._set_aside(differing)
+            self.set_aside(f"belongs to another run ({'; '.join(differing)})")
             return None
         return None
 
@@ -92,7 +99,8 @@ class Checkpoint:
             _say(f"{error}; it is passed over")
             return None
 
-    def _set_aside(self, differing: list[str]) -> None:
+    def set_aside(self, why: str) -> None:
+        """Keep the files in a folder of their own, and say so."""
         number = 1
         while (aside := self.folder.with_name(f"{self.folder.name}_aside{number}")).exists():
             number += 1
@@ -100,7 +108,7 @@ class Checkpoint:
         for path in (self.newest, self.previous):
             if path.exists():
                 path.replace(aside / path.name)
-        _say(f"the checkpoint in {self.folder} belongs to another run and is kept as {aside}: {'; '.join(differing)}")
+        _say(f"the checkpoint in {self.folder} {why}; it is kept as {aside}, and the run begins anew")
 
 
 def differences(old: Any, new: Any, key: str = "") -> Any:

@@ -73,6 +73,11 @@ class Config(Strict):
     )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: a GPU where there is one")
     threads: Positive = Field(1, description="CPU threads of one search or retraining; also the cores it takes")
+    go_on_elsewhere: bool = Field(
+        False,
+        description="whether an interrupted search, retraining or transfer may go on with other threads or on another device "
+        "than it began with, so with another rounding; false: that is refused before any job starts",
+    )
     results_dir: str = Field("results", description="folder of results, relative to the repository's root")
     figures_dir: str = Field("figures", description="folder of figures, relative to the repository's root")
     data_root: str | None = Field(

@@ -20,13 +20,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from midas.datasets import Dataset, folder_files, folder_parts, read_npz, read_split
+from midas.datasets import Dataset, folder_files, folder_parts, read_split
 from midas.digits import Arrays, digit_halves, digit_pairs, digits
 from midas.folders import describe, write_photos
+from midas.npz import Npz
 from midas.provenance import write_metrics
 from midas.resolved import DataRun
 from midas.step import main
 
+AT_ONCE = 1024
+"""Images that are worked on at once where all of them may be too many."""
 RETRY_AFTER = (5, 30, 120)
 """Seconds to wait before a lost download is tried again."""
 
@@ -76,9 +79,20 @@ def load(dataset: Dataset, device: torch.device) -> tuple[Images, Images]:
 
 def _npz(dataset: Dataset) -> Arrays:
     assert dataset.path is not None
-    arrays = read_npz(Path(dataset.path))
-    train, test = ((arrays[f"x_{p}"].transpose(0, 3, 1, 2), arrays[f"y_{p}"]) for p in ("train", "test"))
+    npz = Npz(Path(dataset.path))
+    train, test = ((_channels_first(npz.images(part)), npz.labels[part]) for part in ("train", "test"))
     return train, test
+
+
+def _channels_first(images: np.ndarray) -> np.ndarray:
+    """Images [n, h, w, 3] as [n, 3, h, w] in the same memory, since there may be no room for all of them twice."""
+    images = np.ascontiguousarray(images)
+    n, height, width, channels = images.shape
+    turned = images.reshape(n, channels, height, width)
+    for first in range(0, n, AT_ONCE):
+        some = slice(first, first + AT_ONCE)
+        turned[some] = images[some].transpose(0, 3, 1, 2).copy()
+    return turned
 
 
 def _folder(dataset: Dataset) -> Arrays:
@@ -150,6 +164,15 @@ def _fetched(make: Callable[[], Any], archives: list[Path], download: bool) -> A
     raise AssertionError
 
 
+def contents(*parts: Images) -> str:
+    """Digest of pixels and labels, whatever file they came from."""
+    whole = hashlib.sha256()
+    for part in parts:
+        for tensor in part:
+            whole.update(tensor.cpu().numpy().data)
+    return whole.hexdigest()
+
+
 def search_halves(dataset: Dataset, count: int) -> tuple[Tensor, Tensor]:
     """Indices of the training images that the weights and the architecture are searched on.
 
@@ -185,7 +208,9 @@ class Statistics(NamedTuple):
     def of(cls, images: Images) -> Statistics:
         """The statistics of a set of images, exact and without a float copy of it."""
         values = torch.arange(256, dtype=torch.float64, device=images.pixels.device)
-        counts = torch.stack([torch.bincount(c.flatten().int(), minlength=256) for c in images.pixels.unbind(1)])
+        counts = torch.zeros(3, 256, dtype=torch.int64, device=values.device)
+        for some in images.pixels.split(AT_ONCE):
+            counts += torch.stack([torch.bincount(c.flatten().int(), minlength=256) for c in some.unbind(1)])
         share = counts.double() / counts.sum(1, keepdim=True)
         mean = share @ values
         std = (share @ values.square() - mean.square()).sqrt()
@@ -349,17 +374,13 @@ def prepare(run: DataRun, folder: Path) -> None:
 def _of_arrays(dataset: Dataset) -> dict[str, Any]:
     """Numbers of a data set that is held in memory; the digest is of its pixels and labels."""
     train, test = load(dataset, torch.device("cpu"))
-    content = hashlib.sha256()
-    for part in (train, test):
-        content.update(part.pixels.numpy().data)
-        content.update(part.labels.numpy().data)
     statistics = Statistics.of(train)
     return {
         "train_images": len(train),
         "test_images": len(test),
         "mean": [round(v / 255, 6) for v in statistics.mean.flatten().tolist()],
         "std": [round(v / 255, 6) for v in statistics.std.flatten().tolist()],
-        "sha256": content.hexdigest(),
+        "sha256": contents(train, test),
     }
 
 

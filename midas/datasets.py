@@ -5,19 +5,16 @@ from __future__ import annotations
 import gzip
 import json
 import os
-import zipfile
 import zlib
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-
+from midas.npz import Npz
 from midas.settings import Strict, UserDataset
 
 DOWNLOADS = Path("data")
 """Where data sets are downloaded to when the user names no folder."""
 
-ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
 
 
@@ -138,35 +135,27 @@ def read_split(path: Path) -> dict[str, list[int]]:
         raise ValueError(f"{path}: not a JSON file with the index lists train and valid: {error}") from error
 
 
-def read_npz(path: Path) -> dict[str, np.ndarray]:
-    """The four arrays of an npz data set.
+def _npz_facts(path: Path) -> tuple[int, tuple[int, int]]:
+    npz = Npz(path)
+    _, height, width, _ = npz.shapes["train"]
+    return int(max(labels.max() for labels in npz.labels.values())) + 1, (height, width)
+
+
+def bytes_in_memory(dataset: Dataset) -> int:
+    """What the images of a user's data set take in memory; 0 of others, which are small.
 
     Raises:
-        ValueError: the file is damaged, lacks an array, or an array has another shape or type than documented.
+        ValueError: the files can't be read.
     """
-    try:
-        with zipfile.ZipFile(path), np.load(path, allow_pickle=False) as file:
-            missing = [name for name in ARRAYS if name not in file]
-            if missing:
-                raise ValueError(f"lacks {', '.join(missing)}; it needs {', '.join(ARRAYS)}")
-            arrays = {name: file[name] for name in ARRAYS}
-        for part in ("train", "test"):
-            x, y = arrays[f"x_{part}"], arrays[f"y_{part}"]
-            if x.ndim != 4 or x.shape[3] != 3 or x.dtype != np.uint8:
-                raise ValueError(f"x_{part} is {x.dtype} {list(x.shape)}; it must be uint8 [n, height, width, 3]")
-            if y.shape != x.shape[:1] or not np.issubdtype(y.dtype, np.integer) or len(y) == 0 or y.min() < 0:
-                raise ValueError(f"y_{part} must hold a class number (0, 1, ...) for each image of x_{part}")
-        if arrays["x_train"].shape[1:] != arrays["x_test"].shape[1:]:
-            raise ValueError("the images of x_train and x_test differ in size")
-    except (OSError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError, ValueError) as error:
-        raise ValueError(f"{path}: not a usable npz data set: {error}") from error
-    return arrays
-
-
-def _npz_facts(path: Path) -> tuple[int, tuple[int, int]]:
-    arrays = read_npz(path)
-    height, width = arrays["x_train"].shape[1:3]
-    return int(max(arrays["y_train"].max(), arrays["y_test"].max())) + 1, (height, width)
+    height, width = dataset.image
+    if dataset.path is None or dataset.kind not in ("npz", "folder"):
+        return 0
+    path = Path(dataset.path)
+    if dataset.kind == "npz":
+        count = sum(shape[0] for shape in Npz(path).shapes.values())
+    else:
+        count = sum(len(files) for part in folder_parts(path) for files in folder_files(part).values())
+    return 3 * height * width * count
 
 
 def folder_parts(path: Path) -> tuple[Path, Path]:

@@ -8,6 +8,7 @@ random is a function of seed, epoch and step, so a checkpoint needs no generator
 from __future__ import annotations
 
 import fcntl
+import json
 import math
 import os
 import socket
@@ -19,8 +20,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from midas.checkpoint import Checkpoint
-from midas.limits import asked, save_every
+from midas.checkpoint import MACHINE, Checkpoint, differences
+from midas.limits import ACCEPTED, GO_ON, IDENTITY, asked, of_workflow, save_every
+from midas.provenance import digest, write_text
+from midas.resolved import RetrainRun, SearchRun, TransferRun, decisive
 
 
 class FirstBad:
@@ -58,35 +61,75 @@ class FirstBad:
             )
 
 
+def identity_of(
+    step: str, run: SearchRun | RetrainRun | TransferRun, device: torch.device, **contents: str
+) -> dict[str, Any]:
+    """What must be equal for a checkpoint to be continued.
+
+    Args:
+        step: name of the module below `midas`.
+        run: what it was told; where things lie doesn't matter.
+        device: that it computes on.
+        contents: of its inputs, by name: digests or texts.
+    """
+    machine = {"device": device.type, "threads": run.threads}
+    return {"config": decisive(run), **contents, "source_digest": digest(step), MACHINE: machine}
+
+
 class Keeper:
     """What a step keeps of its work, in a folder beside that of its outputs; left as a context, it gives the folder free.
 
+    A finished run whose outputs are gone is trained again, its checkpoint kept aside, once whoever called has `ACCEPTED` them.
+    By hand that is at once. A workflow says so itself when it has seen a job end: until then it may delete outputs as
+    incomplete, which the next attempt then writes again from the checkpoint.
+
     Args:
         folder: of the outputs.
-        identity: see `Checkpoint`.
+        identity: see `identity_of`.
         writes: False for one of several processes that train together but doesn't save.
+        elsewhere: whether to go on with other threads or another device than it was begun with.
     """
 
-    def __init__(self, folder: Path, identity: dict[str, Any], writes: bool = True):
-        self.name, self.writes = folder.name, writes
-        kept = folder.with_name(f"{folder.name}_checkpoint")
-        self.lock = lock(kept) if writes else None
-        self.checkpoint = Checkpoint(kept, identity)
+    def __init__(self, folder: Path, identity: dict[str, Any], writes: bool = True, elsewhere: bool = False):
+        self.name, self.writes, self.elsewhere = folder.name, writes, elsewhere
+        self.kept, self.outputs = folder.with_name(f"{folder.name}_checkpoint"), folder
+        self.lock = lock(self.kept) if writes else None
+        self.checkpoint = Checkpoint(self.kept, identity)
         self.start = self.saved = time.monotonic()
         self.before = 0.0
         self.resumed_at: list[str] = []
+        self.said = False
 
     def load(self) -> dict[str, Any] | None:
-        """The state to go on from, None at the beginning; says which it is."""
+        """The state to go on from, None at the beginning; says which it is.
+
+        Raises:
+            ValueError: it was begun with other threads or on another device, and may not go on so.
+        """
         state = self.checkpoint.load()
-        if state is not None:
-            within = state.get("within")
-            done = len(state["history"])
-            place = f"epoch {done + 1}, step {within['step'] + 1}" if within else f"epoch {done + 1}, step 1"
-            self.before, self.resumed_at = state["seconds"], [*state["resumed_at"], place]
-            if self.writes:
-                print(f"{self.name}: goes on at {place}", file=sys.stderr, flush=True)
+        if self.writes and (accepted := self.kept / ACCEPTED).exists():
+            accepted.unlink()
+            if state is not None and not (self.outputs / "metrics.json").exists():
+                self.checkpoint.set_aside("is of a finished run whose outputs are gone")
+                state = None
+        if state is None:
+            return None
+        within = state.get("within")
+        done = len(state["history"])
+        place = f"epoch {done + 1}, step {within['step'] + 1}" if within else f"epoch {done + 1}, step 1"
+        if other := "; ".join(differences(self.checkpoint.loaded.get(MACHINE), self.checkpoint.identity.get(MACHINE))):
+            if not self.elsewhere:
+                raise ValueError(f"{self.kept} was begun elsewhere: {other}; {GO_ON}")
+            place = f"{place} ({other})"
+        self.before, self.resumed_at = state["seconds"], [*state["resumed_at"], place]
+        if self.writes:
+            print(f"{self.name}: goes on at {place}", file=sys.stderr, flush=True)
         return state
+
+    def done(self) -> None:
+        """All outputs are written."""
+        if self.writes and not of_workflow():
+            (self.kept / ACCEPTED).touch()
 
     def __enter__(self) -> Keeper:
         return self
@@ -114,6 +157,9 @@ class Keeper:
         """Save a state; it must hold the key "history", and "within" in the midst of an epoch."""
         if self.writes:
             self.checkpoint.save({**state, "seconds": self.seconds, "resumed_at": self.resumed_at})
+            if not self.said:
+                write_text(self.kept / IDENTITY, json.dumps(self.checkpoint.identity, indent=1) + "\n")
+                self.said = True
         self.saved = time.monotonic()
 
 

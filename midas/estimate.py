@@ -19,8 +19,9 @@ import torch
 from midas.check import load, read_config
 from midas.config import Experiment
 from midas.cost import MEMORY_STEPS, comparisons
-from midas.datasets import Dataset, folder_files, folder_parts, read_npz, read_split
+from midas.datasets import Dataset, folder_files, folder_parts, read_split
 from midas.devices import pick_device
+from midas.npz import Npz
 from midas.plan import Plan
 from midas.provenance import processor
 from midas.resolved import CostRun
@@ -99,8 +100,8 @@ def images_of(dataset: Dataset) -> tuple[int, int]:
         ValueError: the user's file or folder can't be read.
     """
     if dataset.kind == "npz":
-        arrays = read_npz(Path(str(dataset.path)))
-        return len(arrays["y_train"]), len(arrays["y_test"])
+        labels = Npz(Path(str(dataset.path))).labels
+        return len(labels["train"]), len(labels["test"])
     if dataset.kind == "folder":
         train, test = (folder_files(part).values() for part in folder_parts(Path(str(dataset.path))))
         return sum(map(len, train)), sum(map(len, test))

@@ -11,6 +11,12 @@ RETRY = 75
 """Exit code of a step that left before its end and goes on when started again (EX_TEMPFAIL of sysexits.h)."""
 SAVE_EVERY = 600.0
 """Seconds between checkpoints within an epoch."""
+ACCEPTED = "accepted"
+"""File in a checkpoint's folder: whoever called has the outputs, so that where they are gone the run is made again."""
+IDENTITY = "identity.json"
+"""File in a checkpoint's folder: what it is of, for whoever can't read checkpoints."""
+GO_ON = "set them as they were, or go_on_elsewhere: true to go on with another rounding, or delete that folder to begin anew"
+"""What can be done about a run that was begun with other threads or on another device."""
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 
 
@@ -21,18 +27,20 @@ class Limits(NamedTuple):
         end: when it is killed, by `time.monotonic`; None for never.
         margin: seconds before that at which it leaves by itself.
         save_every: see `SAVE_EVERY`.
+        workflow: whether a workflow started it, see `midas.durable.Keeper`.
     """
 
     end: float | None = None
     margin: float = 0.0
     save_every: float = SAVE_EVERY
+    workflow: bool = False
 
     @classmethod
-    def of(cls, minutes: float | None, save_every: float = SAVE_EVERY) -> Limits:
+    def of(cls, minutes: float | None, save_every: float = SAVE_EVERY, workflow: bool = False) -> Limits:
         """Limits of a process that starts now and has so many minutes; the signal of a scheduler may come a minute early."""
         if minutes is None:
-            return cls(save_every=save_every)
-        return cls(time.monotonic() + 60 * minutes, min(120.0, 12 * minutes), save_every)
+            return cls(save_every=save_every, workflow=workflow)
+        return cls(time.monotonic() + 60 * minutes, min(120.0, 12 * minutes), save_every, workflow)
 
 
 class _Asked:
@@ -55,7 +63,7 @@ def listen(limits: Limits) -> None:
 
 def asked() -> str | None:
     """What asks this process to leave: the name of a signal, or its time budget; None if nothing does."""
-    end, margin, _ = _Asked.limits
+    end, margin, *_ = _Asked.limits
     if _Asked.by is None and end is not None and time.monotonic() > end - margin:
         return f"its time budget ({margin:.0f} s are left)"
     return _Asked.by
@@ -64,6 +72,11 @@ def asked() -> str | None:
 def save_every() -> float:
     """Seconds between checkpoints within an epoch."""
     return _Asked.limits.save_every
+
+
+def of_workflow() -> bool:
+    """Whether a workflow started this process."""
+    return _Asked.limits.workflow
 
 
 def leave_if_asked(where: str) -> None:

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from midas.config import Config, ConfigError, Experiment
-from midas.datasets import Dataset, resolve
+from midas.contents import of_dataset, of_file
+from midas.datasets import Dataset, bytes_in_memory, resolve
 from midas.resolved import CostRun, DataRun, DecodeRun, LookupRun, PresentRun, RetrainRun, SearchRun, TransferRun
-from midas.settings import Transfer
+from midas.settings import Strict, Transfer
 
 ROBUST_DARTS = ("s1", "s2", "s3", "s4")
 CELL_FIGURES = {6: ("darts", 0), 7: ("darts", 1), **{8 + i: (space, 0) for i, space in enumerate(ROBUST_DARTS)}}
@@ -113,7 +114,11 @@ class Plan:
         return DataRun(dataset=self.transfer_dataset(next(transfers)), in_memory=False)
 
     def run(self, step: str, space: str = "", dataset: str = "", method: str = "", seed: str | int = 0) -> str:
-        """The resolved JSON of one step.
+        """The resolved JSON of one step, see `resolved`."""
+        return self.resolved(step, space, dataset, method, seed).model_dump_json()
+
+    def resolved(self, step: str, space: str = "", dataset: str = "", method: str = "", seed: str | int = 0) -> Strict:
+        """What one step is told.
 
         Args:
             step: "data", "search", "decode", "lookup", "retrain", "transfer" or "cost".
@@ -123,10 +128,10 @@ class Plan:
             seed: the seed.
         """
         if step == "data":
-            return self._data_run(dataset).model_dump_json()
+            return self._data_run(dataset)
         experiment = self.experiment(space, dataset)
         if step == "cost":
-            return self._cost_run(experiment).model_dump_json()
+            return self._cost_run(experiment)
         makers = {
             "search": self._search_run,
             "decode": self._decode_run,
@@ -134,17 +139,41 @@ class Plan:
             "retrain": self._retrain_run,
             "transfer": self._transfer_run,
         }
-        return makers[step](Cell(experiment, method, int(seed))).model_dump_json()
+        return makers[step](Cell(experiment, method, int(seed)))
+
+    def contents(self, step: str, space: str = "", dataset: str = "", **_: str) -> str:
+        """Digest of the files of the user that a step reads, wherever they lie; empty if there are none, or not here."""
+        if step == "lookup":
+            return of_file(self.config.nas_bench_201_table)
+        if step == "transfer":
+            transfer = self.experiment(space, dataset).transfer
+            assert transfer is not None
+            dataset = transfer.dataset
+        try:
+            found = self.dataset(dataset)
+        except ValueError:  # what is finished can be shown without its data
+            return ""
+        return _contents(found, self.root / "data" / dataset)
+
+    def megabytes(self, dataset: str) -> int:
+        """Of a data set of the user in memory, 0 where it isn't here; others are small."""
+        try:
+            return -(-_bytes(self.dataset(dataset)) // 10**6)
+        except ValueError:
+            return 0
 
     def _machine(self, seed: int) -> dict[str, Any]:
         return {"seed": seed, "device": self.config.device, "threads": self.config.threads}
+
+    def _go_on(self, seed: int) -> dict[str, Any]:
+        return self._machine(seed) | {"go_on_elsewhere": self.config.go_on_elsewhere}
 
     def _search_run(self, cell: Cell) -> SearchRun:
         experiment, method = cell.experiment, self.config.methods[cell.method]
         dataset = self.dataset(experiment.dataset)
         space = experiment.space
         return SearchRun(
-            space=space, dataset=dataset, method=method, search=experiment.search, **self._machine(cell.seed)
+            space=space, dataset=dataset, method=method, search=experiment.search, **self._go_on(cell.seed)
         )
 
     def _decode_run(self, cell: Cell) -> DecodeRun:
@@ -161,14 +190,17 @@ class Plan:
         retrain = cell.experiment.retrain
         assert retrain is not None  # `midas.check` has seen to it
         dataset = self.dataset(cell.experiment.dataset)
-        return RetrainRun(genotype=self._genotype(cell), dataset=dataset, retrain=retrain, **self._machine(cell.seed))
+        return RetrainRun(genotype=self._genotype(cell), dataset=dataset, retrain=retrain, **self._go_on(cell.seed))
 
     def _transfer_run(self, cell: Cell) -> TransferRun:
         transfer = cell.experiment.transfer
         assert transfer is not None
         dataset = self.transfer_dataset(transfer)
-        machine = self._machine(cell.seed)
-        return TransferRun(genotype=self._genotype(cell), dataset=dataset, transfer=transfer, **machine)
+        described = str(self.root / "data" / transfer.dataset / "metrics.json")
+        machine = self._go_on(cell.seed)
+        return TransferRun(
+            genotype=self._genotype(cell), dataset=dataset, described=described, transfer=transfer, **machine
+        )
 
     def _cost_run(self, experiment: Experiment) -> CostRun:
         assert experiment.cost is not None
@@ -187,7 +219,11 @@ class Plan:
 
     def present(self, number: int | None = None) -> str:
         """The JSON of one table or figure, or of the statistics."""
-        return PresentRun(number=number, config=self.config).model_dump_json()
+        return self.presented(number).model_dump_json()
+
+    def presented(self, number: int | None = None) -> PresentRun:
+        """What one table or figure, or the statistics, are told."""
+        return PresentRun(number=number, config=self.config)
 
     def finished(self) -> Plan:
         """This plan with the seeds of which everything is there; its note says which are left out.
@@ -269,6 +305,9 @@ def _all_methods(experiment: Experiment) -> list[str]:
 
 @cache
 def _resolve(name: str, config_json: str) -> Dataset:
-    # cached: an npz data set is read to learn its size
+    # cached: an npz data set's labels are read to learn its classes
     config = Config.model_validate_json(config_json)
     return resolve(name, config.datasets, config.data_root, config.cifar10_split)
+
+
+_contents, _bytes = cache(of_dataset), cache(bytes_in_memory)  # one call of Snakemake asks for each cell

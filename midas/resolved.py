@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from midas.config import Config
 from midas.datasets import Dataset
 from midas.settings import Cost, Method, Retrain, Search, Strict, Transfer
 
 Device = Literal["auto", "cpu", "cuda"]
+
+_PLACES: Any = {
+    **dict.fromkeys(("genotype", "history", "table", "dump", "described"), True),
+    "dataset": {"path", "download", "split"},
+    "transfer": {"workers"},
+    "config": {
+        **dict.fromkeys(("data_root", "nas_bench_201_table", "cifar10_split", "results_dir", "figures_dir"), True),
+        **dict.fromkeys(("device", "threads", "go_on_elsewhere"), True),
+        "datasets": {"__all__": {"path"}},
+        "experiments": {"__all__": {"transfer": {"workers"}}},
+    },
+}
+_MACHINE: Any = dict.fromkeys(("device", "threads", "go_on_elsewhere"), True)
 
 
 class DataRun(Strict):
@@ -27,6 +40,7 @@ class SearchRun(Strict):
     seed: int
     device: Device
     threads: int
+    go_on_elsewhere: bool = False
     search: Search
 
 
@@ -47,6 +61,7 @@ class RetrainRun(Strict):
     seed: int
     device: Device
     threads: int
+    go_on_elsewhere: bool = False
     retrain: Retrain
 
 
@@ -59,13 +74,15 @@ class LookupRun(Strict):
 
 
 class TransferRun(Strict):
-    """Train a found cell on large images."""
+    """Train a found cell on large images; `described` is the metrics.json of the step data, which holds their digest."""
 
     genotype: str
     dataset: Dataset
+    described: str | None = None
     seed: int
     device: Device
     threads: int
+    go_on_elsewhere: bool = False
     transfer: Transfer
 
 
@@ -87,3 +104,12 @@ class PresentRun(Strict):
 
     number: int | None = None
     config: Config
+
+
+def decisive(run: Strict) -> dict[str, Any]:
+    """What of a run decides its numbers, as JSON values: all but where things lie and who works on them.
+
+    What a search costs depends on threads and device, so they stay there. Elsewhere they change rounding alone; see
+    `midas.durable.Keeper` for what an interrupted run does with other ones.
+    """
+    return run.model_dump(mode="json", exclude=_PLACES if isinstance(run, CostRun) else _PLACES | _MACHINE)

@@ -16,15 +16,15 @@ from timm.utils import AverageMeter
 from torch import Tensor
 
 from midas.count import count
-from midas.data import Loader, Statistics, in_order, load, seed_step
+from midas.data import Images, Loader, Statistics, contents, in_order, load, seed_step
 from midas.devices import pick_device
-from midas.durable import Keeper
+from midas.durable import Keeper, identity_of
 from midas.genotype import Genotype
 from midas.genotype import load as load_genotype
 from midas.limits import leave_if_asked
 from midas.networks import Skeleton, build, set_drop_path
 from midas.progress import Progress
-from midas.provenance import digest, write_metrics, write_table
+from midas.provenance import write_metrics, write_table
 from midas.resolved import RetrainRun
 from midas.settings import Retrain
 from midas.step import main
@@ -92,16 +92,18 @@ def retrain(run: RetrainRun, folder: Path) -> None:
     torch.set_num_threads(run.threads)
     device = pick_device(run.device)
     genotype = load_genotype(Path(run.genotype))
+    parts = load(run.dataset, device)
     trainer = Trainer(_network(run, genotype, device), run.retrain, run.seed)
     # the cell itself: another search may have written the same path
-    identity = {"config": run.model_dump(mode="json"), "genotype": str(genotype), "source_digest": digest("retrain")}
-    with Keeper(folder, identity) as keeper:
+    identity = identity_of("retrain", run, device, genotype=str(genotype), images=contents(*parts))
+    with Keeper(folder, identity, elsewhere=run.go_on_elsewhere) as keeper:
         history = resume(trainer, keeper)
-        _epochs(trainer, run, keeper, history)
+        _epochs(trainer, run, parts, keeper, history)
         write_table(folder / "history.csv", history)
         save_network(trainer.evaluated, genotype, folder / "model.safetensors")
         numbers = _numbers(trainer.network, history, run.dataset.image)
         write_metrics(folder / "metrics.json", "retrain", run, numbers, keeper.seconds, device, keeper.attempts)
+        keeper.done()
 
 
 def _numbers(network: Skeleton, history: History, image: tuple[int, int]) -> dict[str, float]:
@@ -117,10 +119,10 @@ def _network(run: RetrainRun, genotype: Genotype, device: torch.device) -> Skele
     return network.to(device).to(memory_format=memory_format(settings))
 
 
-def _epochs(trainer: Trainer, run: RetrainRun, keeper: Keeper, history: History) -> None:
+def _epochs(trainer: Trainer, run: RetrainRun, parts: tuple[Images, Images], keeper: Keeper, history: History) -> None:
     """Train the epochs that are left; a row of the history for each."""
     settings = run.retrain
-    train, test = load(run.dataset, trainer.device)
+    train, test = parts
     statistics = Statistics.of(train)
     loader = Loader(train, statistics, settings.batch_size, run.seed, "retrain", run.dataset, settings.cutout)
     progress = Progress(settings.epochs, "retrain")

@@ -7,19 +7,21 @@ Writes arch.npz (the dump P and pi over the validation half), example.npz (one i
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from midas.bilevel import FirstOrder, RecordedSteps, Sums, make_supernet
-from midas.data import Images, Loader, Statistics, load, search_halves, seed_step
+from midas.data import Images, Loader, Statistics, contents, load, search_halves, seed_step
 from midas.datasets import class_names
 from midas.decode import decode_weights
 from midas.devices import pick_device
 from midas.dump import write_dump, write_example
-from midas.durable import Keeper
+from midas.durable import Keeper, identity_of
 from midas.limits import leave_if_asked
 from midas.progress import Progress
 from midas.provenance import digest, write_metrics, write_table
@@ -52,7 +54,8 @@ def searching(
         Epochs that are done, and steps of the next.
     """
     statistics = Statistics.of(images)
-    train, valid = (images.take(half) for half in search_halves(run.dataset, len(images)))
+    halves = search_halves(run.dataset, len(images))
+    train, valid = (images.take(half) for half in halves)
     seed_step(run.seed, "initialise", 0, 0)
     settings = run.search
     supernet = make_supernet(run.space, run.method, settings, run.dataset.classes, device)
@@ -61,11 +64,17 @@ def searching(
         Loader(half, statistics, settings.batch_size, run.seed, name, run.dataset)
         for half, name in ((train, "train"), (valid, "valid"))
     ]
-    identity = identity or {"config": run.model_dump(mode="json"), "source_digest": digest("search")}
-    with Keeper(folder, identity) as keeper:
+    identity = identity or identity_of("search", run, device, **digests(images, halves))
+    with Keeper(folder, identity, elsewhere=run.go_on_elsewhere) as keeper:
         history: list[dict[str, Any]] = []
         yield from _epochs(run, method, loaders, keeper, history)
         _write(run, folder, supernet, history, valid, statistics, device, keeper, identity["source_digest"])
+        keeper.done()
+
+
+def digests(images: Images, halves: tuple[Tensor, Tensor]) -> dict[str, str]:
+    """Of the images that a search sees, and of its halves of them."""
+    return {"images": contents(images), "halves": hashlib.sha256(torch.cat(halves).numpy().tobytes()).hexdigest()}
 
 
 def _epochs(

@@ -19,11 +19,13 @@ Run = TypeVar("Run", bound=Strict)
 USAGE = """usage: python -m {module} RUN FOLDER
   RUN     the resolved configuration of the run: JSON, or a file that holds it; the key "config" of a metrics.json is one
   FOLDER  where the outputs go"""
-USAGE_LONG = """usage: python -m {module} RUN FOLDER [--minutes N] [--save-every S]
+USAGE_LONG = """usage: python -m {module} RUN FOLDER [--minutes N] [--save-every S] [--workflow]
   RUN     the resolved configuration of the run: JSON, or a file that holds it; the key "config" of a metrics.json is one
   FOLDER  where the outputs go; the checkpoint lies beside it, in FOLDER_checkpoint
   N       minutes after which this process is killed: shortly before, it saves and leaves with exit code 75
-  S       seconds between checkpoints within an epoch, 600 unless told"""
+  S       seconds between checkpoints within an epoch, 600 unless told
+  --workflow  a workflow calls, which says by FOLDER_checkpoint/accepted that it has the outputs; until then a finished run whose
+          outputs are gone is written out again from its checkpoint, afterwards it is trained again"""
 
 
 def main(model: type[Run], step: Callable[[Run, Path], None], long: bool = False) -> None:
@@ -36,7 +38,7 @@ def main(model: type[Run], step: Callable[[Run, Path], None], long: bool = False
     """
     arguments = _arguments(long)
     if long:
-        listen(Limits.of(arguments.minutes, arguments.save_every))
+        listen(Limits.of(arguments.minutes, arguments.save_every, arguments.workflow))
     try:
         step(_read(arguments.run, model), Path(arguments.folder))
     except BlockingIOError as error:
@@ -62,6 +64,7 @@ def _arguments(long: bool) -> argparse.Namespace:
     if long:
         parser.add_argument("--minutes", type=_positive)
         parser.add_argument("--save-every", type=_positive, default=SAVE_EVERY)
+        parser.add_argument("--workflow", action="store_true")
     return parser.parse_args()
 
 

@@ -7,6 +7,7 @@ killed at any moment: started again, it goes on from its checkpoint and ends wit
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from midas.count import count
 from midas.data import seed_step
-from midas.durable import Keeper
+from midas.durable import Keeper, identity_of
+from midas.folders import describe
 from midas.genotype import Genotype
 from midas.genotype import load as load_genotype
 from midas.limits import leave_if_asked
@@ -32,7 +34,7 @@ from midas.operations import Noise
 from midas.photos import PhotoLoader
 from midas.processes import Group, join
 from midas.progress import Progress
-from midas.provenance import digest, write_metrics, write_table
+from midas.provenance import write_metrics, write_table
 from midas.resolved import TransferRun
 from midas.settings import Transfer
 from midas.step import main
@@ -182,8 +184,8 @@ def _transfer(run: TransferRun, folder: Path, group: Group) -> None:
     network = _network(run, genotype, group.device)
     trainer = Trainer(network, run.transfer, run.seed, run.dataset.classes, len(train), group)
     # the cell itself: another search may have written the same path
-    identity = {"config": run.model_dump(mode="json"), "genotype": str(genotype), "source_digest": digest("transfer")}
-    with Keeper(folder, identity, writes=group.rank == 0) as keeper:
+    identity = identity_of("transfer", run, group.device, genotype=str(genotype), images=_contents(run))
+    with Keeper(folder, identity, writes=group.rank == 0, elsewhere=run.go_on_elsewhere) as keeper:
         history = _resume(trainer, keeper, group)
         _epochs(trainer, train, test, keeper, history)
         if group.rank == 0:
@@ -193,6 +195,17 @@ def _transfer(run: TransferRun, folder: Path, group: Group) -> None:
             write_metrics(
                 folder / "metrics.json", "transfer", run, numbers, keeper.seconds, group.device, keeper.attempts
             )
+            keeper.done()
+
+
+def _contents(run: TransferRun) -> str:
+    """Digest of the images as the step data found it; without that step, of their names and sizes."""
+    if run.described is None:
+        return describe(run.dataset)["sha256"]
+    try:
+        return json.loads(Path(run.described).read_text())["sha256"]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"{run.described}: not what the step data wrote: {error}") from error
 
 
 def _network(run: TransferRun, genotype: Genotype, device: torch.device) -> Skeleton:

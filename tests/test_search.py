@@ -174,6 +174,7 @@ def test_wall_time_counts_all_attempts(search_run, tmp_path):
     path = tmp_path / "search_checkpoint/newest.pt"
     content = read(path)
     Checkpoint(path.parent, content["identity"]).save(content["state"] | {"seconds": 1000.0})
+    (path.parent / "accepted").unlink()
     shutil.rmtree(tmp_path / "search")
     search(search_run(epochs=1), tmp_path / "search")
     assert 1000 < json.loads((tmp_path / "search/metrics.json").read_text())["cost"]["wall_seconds"] < 1100

@@ -106,6 +106,22 @@ def test_a_deleted_figure_alone_is_redrawn_and_equal(run):
     assert figure.read_bytes() == before
 
 
+def test_a_configuration_longer_than_an_argument_may_be_is_drawn(run, tmp_path):
+    arguments, results, figures = run
+    raw = yaml.safe_load((ROOT / arguments[1]).read_text())
+    raw |= {"note": "x" * 150_000, "results_dir": str(results.parent), "figures_dir": str(figures.parent)}
+    (tmp_path / "long.yaml").write_text(yaml.safe_dump(raw))
+    table = results / "tables/table_1.md"
+    before = table.read_bytes()
+    try:
+        done = snakemake("--configfile", tmp_path / "long.yaml", "--allowed-rules", "table_1", "--", table)
+        assert done.returncode == 0, done.stderr[-4000:]
+        assert "x" * 150_000 in table.read_text()
+    finally:
+        assert snakemake(*arguments, table).returncode == 0
+    assert table.read_bytes() == before
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

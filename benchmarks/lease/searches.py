@@ -7,7 +7,7 @@ folders. On a GPU each has a stream of its own. Finished ones are decoded and, w
 
 from __future__ import annotations
 
-import hashlib
+import json
 import shutil
 import sys
 import time
@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 import yaml
+from torch import Tensor
 
 from benchmarks.lease.machine import machine
 from benchmarks.lease.slices import STRUCK, Rows, Slice, left
@@ -28,21 +29,19 @@ from midas.checkpoint import differences, read
 from midas.config import parse
 from midas.data import Images, load, prepare, search_halves
 from midas.decode import decode
+from midas.durable import identity_of
 from midas.limits import Limits, asked, listen
 from midas.lookup import lookup
 from midas.passes import RecordingError
 from midas.plan import Cell, Plan
-from midas.provenance import digest
-from midas.resolved import DataRun, DecodeRun, LookupRun, SearchRun
-from midas.search import searching
+from midas.resolved import DataRun, DecodeRun, LookupRun, SearchRun, decisive
+from midas.search import digests, searching
 
 SAVE_EVERY = 30.0
 LEAVE = {False: 15.0, True: 3.0}
 """Seconds before the end at which searches leave, by whether sizes are tiny; one that ends just then still writes."""
 ROUNDING = {"cuda_graph", "triton"}
 """Keys of a search that change rounding alone: another slice may have others."""
-WITHOUT: Any = {"search": ROUNDING, "dataset": {"path", "download", "split"}}
-"""Keys of a run that don't matter to its checkpoint."""
 UNKNOWN = {"cuda": 4, "cpu": 1}
 """Searches at once where part 2 didn't say how many pay."""
 ENOUGH = 1.05
@@ -60,10 +59,16 @@ def at_once(rows: list[dict[str, Any]], device: str) -> int:
 def completed(identity: dict[str, Any]) -> dict[str, Any]:
     """An identity with the keys that its code didn't know yet, at their defaults."""
     try:
-        config = SearchRun.model_validate(identity["config"]).model_dump(mode="json", exclude=WITHOUT)
-    except (KeyError, ValueError):  # it has keys that this code doesn't know
+        run = SearchRun.model_validate(identity["config"] | identity["machine"])
+    except (KeyError, TypeError, ValueError):  # it has keys that this code doesn't know
         return identity
-    return identity | {"config": config}
+    return identity | {"config": without_rounding(run)}
+
+
+def without_rounding(run: SearchRun) -> dict[str, Any]:
+    """What decides the numbers of a search, less the keys that change rounding alone."""
+    config = decisive(run)
+    return config | {"search": {key: value for key, value in config["search"].items() if key not in ROUNDING}}
 
 
 Starting = Callable[["Searched"], str | None]
@@ -101,14 +106,13 @@ class Searched:
         last = "lookup/metrics.json" if self.plan.config.nas_bench_201_table else "decode/genotype.json"
         return (self.folder / last).exists()
 
-    def identity(self, data: dict[str, str]) -> dict[str, Any]:
+    def identity(self, device: torch.device, data: dict[str, str]) -> dict[str, Any]:
         """What a checkpoint must be of to be gone on with: by the contents of the data, wherever they lie."""
-        config = self.run.model_dump(mode="json", exclude=WITHOUT)
-        return {"config": config, **data, "source_digest": digest("search")}
+        return identity_of("search", self.run, device, **data) | {"config": without_rounding(self.run)}
 
     def start(self, images: Images, device: torch.device, data: dict[str, str], other_code: bool) -> str | None:
         """Begin or go on; why not, if not."""
-        wanted = self.identity(data)
+        wanted = self.identity(device, data)
         try:
             there = read(self.folder / "search_checkpoint/newest.pt")["identity"]
         except (FileNotFoundError, ValueError):  # none, or damaged, which the checkpoint says and passes over
@@ -206,18 +210,15 @@ def _state_after(search: Searched, epoch_steps: int, rows: Rows) -> str | None:
     return None
 
 
-def data_of(plan: Plan, run: SearchRun) -> tuple[dict[str, str], int]:
-    """Digests of images and halves, and steps of an epoch; what is known of the images goes where the workflow has it."""
+def halves_of(plan: Plan, run: SearchRun) -> tuple[Tensor, Tensor]:
+    """Indices of the halves; what is known of the images goes where the workflow has it."""
     prepare(DataRun(dataset=run.dataset), Path("rows/data"))
     facts = Path("rows/data/metrics.json")
     target = plan.root / "data" / run.dataset.name / "metrics.json"
     if not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(facts, target)
-    numbers = yaml.safe_load(facts.read_text())
-    halves = search_halves(run.dataset, numbers["train_images"])
-    digests = {"images": numbers["sha256"], "halves": hashlib.sha256(torch.cat(halves).numpy().tobytes()).hexdigest()}
-    return digests, min(map(len, halves)) // run.search.batch_size
+    return search_halves(run.dataset, json.loads(facts.read_text())["train_images"])
 
 
 def main(until: float) -> None:
@@ -233,8 +234,9 @@ def main(until: float) -> None:
     if not waiting:
         return
     listen(Limits(time.monotonic() + left(until), LEAVE[told.tiny], SAVE_EVERY))
-    data, epoch_steps = data_of(plan, waiting[0].run)
-    images, _ = load(waiting[0].run.dataset, device)
+    run = waiting[0].run
+    halves, (images, _) = halves_of(plan, run), load(run.dataset, device)
+    data, epoch_steps = digests(images, halves), min(map(len, halves)) // run.search.batch_size
     count = at_once(Rows("fast").read(), told.device)
     search_settings = waiting[0].run.search.model_dump(mode="json", include={"precision", "merge_edges", *ROUNDING})
     Rows("slices").add(**machine(device), **search_settings, at_once=count, minutes=told.minutes)

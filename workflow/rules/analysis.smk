@@ -16,10 +16,11 @@ rule statistics:
         mem_mb=8000,
         runtime=60,
     params:
-        run=SHOWN.present(),
+        run=shown_by(),
+        told=shown(f"{ROOT}/analysis.run.json"),
         folder=subpath(output.metrics, parent=True),
         code=digest("analysis.statistics"),
     message:
         "statistics: dip tests, class similarity, weights"
     shell:
-        "exec python -m midas.analysis.statistics {params.run:q} {params.folder:q} > {log:q} 2>&1"
+        "exec python -m midas.analysis.statistics {params.told:q} {params.folder:q} > {log:q} 2>&1"

@@ -1,7 +1,11 @@
 # What all rules share: the plan, and where a run's files are.
+import json
+
 from midas.check import load
 from midas.config import ConfigError
-from midas.provenance import digest
+from midas.limits import ACCEPTED
+from midas.provenance import digest, write_text
+from midas.resolved import decisive
 
 try:
     PLAN = load(config)
@@ -23,8 +27,50 @@ wildcard_constraints:
 
 
 def run(step):
-    """The resolved JSON of a step, from the wildcards of its job."""
-    return lambda wildcards: PLAN.run(step, **wildcards)
+    """What decides the numbers of a step, from the wildcards of its job: where this changes, it is run again."""
+    return lambda wildcards: json.dumps([decisive(PLAN.resolved(step, **wildcards)), PLAN.contents(step, **wildcards)])
+
+
+# Snakemake compares no parameter whose function asks for `threads`: where data lie and how many work on them is no reason to
+# run a step again.
+def told(step, path):
+    """The file with all that a step is told, which is written here: an argument of a command may be too long."""
+    return lambda wildcards, threads: written(path.format(**wildcards), PLAN.run(step, **wildcards))
+
+
+def shown(path, number=None):
+    """The same of a table, a figure or what is computed for them."""
+    return lambda wildcards, threads: written(path, SHOWN.present(number))
+
+
+def shown_by(number=None):
+    """What decides a table or a figure."""
+    return json.dumps(decisive(SHOWN.presented(number)))
+
+
+def written(path, text):
+    """A file's path, after it was written if it holds something else."""
+    path = Path(path)
+    if not (path.exists() and path.read_text() == text):
+        write_text(path, text)
+    return str(path)
+
+
+def memory(megabytes, copies=0):
+    """Megabytes that a job asks for, and more for copies of a large data set; more again at each retry."""
+    return lambda wildcards, attempt: attempt * (megabytes + copies * PLAN.megabytes(wildcards.dataset))
+
+
+def accept(taken):
+    """Tell steps whose outputs are whole that they are taken; see midas.durable.Keeper."""
+    for job in workflow.dag.jobs:
+        if job.rule.name in LONG and taken(job) and all(Path(file).exists() for file in job.output):
+            kept = Path(f"{Path(job.output.metrics).parent}_checkpoint")
+            if kept.is_dir():
+                (kept / ACCEPTED).touch()
+
+
+LONG = ("search", "retrain", "transfer")
 
 
 def of_cells(file, **chosen):

@@ -8,13 +8,14 @@ rule data:
         "../envs/train.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
+        mem_mb=memory(4000, 2),
         runtime=60,
     params:
         run=run("data"),
+        told=told("data", f"{ROOT}/data/{{dataset}}/run.json"),
         folder=subpath(output[0], parent=True),
         code=digest("data"),
     message:
         "data: {wildcards.dataset}"
     shell:
-        "exec python -m midas.data {params.run:q} {params.folder:q} > {log:q} 2>&1"
+        "exec python -m midas.data {params.told:q} {params.folder:q} > {log:q} 2>&1"

@@ -14,19 +14,19 @@ rule decode:
         runtime=10,
     params:
         run=run("decode"),
+        told=told("decode", f"{RUN}/decode.run.json"),
         folder=subpath(output[0], parent=True),
         code=digest("decode"),
     message:
         "decode: {wildcards.space} on {wildcards.dataset} by {wildcards.method}, seed {wildcards.seed}"
     shell:
-        "exec python -m midas.decode {params.run:q} {params.folder:q} > {log:q} 2>&1"
+        "exec python -m midas.decode {params.told:q} {params.folder:q} > {log:q} 2>&1"
 
 
 rule lookup:
     input:
         genotype=f"{RUN}/decode/genotype.json",
         history=found("history.csv"),
-        table=PLAN.config.nas_bench_201_table or [],
     output:
         metrics=f"{RUN}/lookup/metrics.json",
         history=f"{RUN}/lookup/history.csv",
@@ -41,12 +41,13 @@ rule lookup:
         runtime=10,
     params:
         run=run("lookup"),
+        told=told("lookup", f"{RUN}/lookup.run.json"),
         folder=subpath(output.metrics, parent=True),
         code=digest("lookup"),
     message:
         "look-up: {wildcards.space} on {wildcards.dataset} by {wildcards.method}, seed {wildcards.seed}"
     shell:
-        "exec python -m midas.lookup {params.run:q} {params.folder:q} > {log:q} 2>&1"
+        "exec python -m midas.lookup {params.told:q} {params.folder:q} > {log:q} 2>&1"
 
 
 rule retrain:
@@ -63,17 +64,19 @@ rule retrain:
         "../envs/train.yaml"
     threads: PLAN.config.threads
     resources:
-        mem_mb=16000,
+        mem_mb=memory(16000, 3),
         runtime=2880,
         gpu=GPU,
     params:
         run=run("retrain"),
+        told=told("retrain", f"{RUN}/retrain.run.json"),
         folder=subpath(output.metrics, parent=True),
         code=digest("retrain"),
     message:
         "retrain: {wildcards.space} on {wildcards.dataset} by {wildcards.method}, seed {wildcards.seed}"
     shell:
-        "exec python -m midas.retrain {params.run:q} {params.folder:q} --minutes {resources.runtime} > {log:q} 2>&1"
+        "exec python -m midas.retrain {params.told:q} {params.folder:q} --minutes {resources.runtime} --workflow "
+        "> {log:q} 2>&1"
 
 
 # On several GPUs torch's launcher starts a process for each.
@@ -96,11 +99,12 @@ rule transfer:
         gpu=lambda wildcards: GPU * transfer_of(wildcards).gpus,
     params:
         run=run("transfer"),
+        told=told("transfer", f"{RUN}/transfer.run.json"),
         launch=launch,
         folder=subpath(output.metrics, parent=True),
         code=digest("transfer"),
     message:
         "transfer: {wildcards.space} from {wildcards.dataset} by {wildcards.method}, seed {wildcards.seed}"
     shell:
-        "exec python -m {params.launch} midas.transfer {params.run:q} {params.folder:q} --minutes {resources.runtime} "
-        "> {log:q} 2>&1"
+        "exec python -m {params.launch} midas.transfer {params.told:q} {params.folder:q} --minutes {resources.runtime} "
+        "--workflow > {log:q} 2>&1"

@@ -27,13 +27,14 @@ for number in SHOWN.tables():
             mem_mb=1000,
             runtime=10,
         params:
-            run=SHOWN.present(number),
+            run=shown_by(number),
+            told=shown(f"{ROOT}/tables/table_{number}.run.json", number),
             folder=subpath(output[0], parent=True),
             code=digest("analysis.tables"),
         message:
             f"table {number}"
         shell:
-            "exec python -m midas.analysis.tables {params.run:q} {params.folder:q} > {log:q} 2>&1"
+            "exec python -m midas.analysis.tables {params.told:q} {params.folder:q} > {log:q} 2>&1"
 
 
 for number in SHOWN.figures():
@@ -61,13 +62,14 @@ for number in SHOWN.figures():
             mem_mb=1000,
             runtime=10,
         params:
-            run=SHOWN.present(number),
+            run=shown_by(number),
+            told=shown(f"{ROOT}/figures/figure_{number:02d}.run.json", number),
             folder=subpath(output[0], parent=True),
             code=digest("analysis.figures"),
         message:
             f"figure {number}"
         shell:
-            "exec python -m midas.analysis.figures {params.run:q} {params.folder:q} > {log:q} 2>&1"
+            "exec python -m midas.analysis.figures {params.told:q} {params.folder:q} > {log:q} 2>&1"
 
 
 rule tables:
@@ -98,13 +100,14 @@ rule claims:
         mem_mb=1000,
         runtime=10,
     params:
-        run=SHOWN.present(),
+        run=shown_by(),
+        told=shown(f"{ROOT}/claims.run.json"),
         folder=subpath(output[0], parent=True),
         code=digest("analysis.claims"),
     message:
         "claims"
     shell:
-        "exec python -m midas.analysis.claims {params.run:q} {params.folder:q} > {log:q} 2>&1"
+        "exec python -m midas.analysis.claims {params.told:q} {params.folder:q} > {log:q} 2>&1"
 
 
 # One page with all of it. The graph of the rules is asked of Snakemake itself.
@@ -129,15 +132,16 @@ rule report:
         mem_mb=2000,
         runtime=30,
     params:
-        run=SHOWN.present(),
-        config=PLAN.config.model_dump_json(),
+        run=shown_by(),
+        told=shown(f"{ROOT}/report.run.json"),
+        config=lambda wildcards, threads: written(f"{ROOT}/config.run.json", PLAN.config.model_dump_json()),
         folder=subpath(output.report, parent=True),
         snakefile=workflow.main_snakefile,
         code=digest("analysis.report"),
     message:
         "report: {output.report}"
     shell:
-        "printf '%s' {params.config:q} > {output.config:q} && "
+        "cp {params.config:q} {output.config:q} && "
         "snakemake --cores 1 --snakefile {params.snakefile:q} --configfile {output.config:q} --nolock --rulegraph dot "
         "> {output.rulegraph:q} 2> {log:q} && "
-        "python -m midas.analysis.report {params.run:q} {params.folder:q} >> {log:q} 2>&1"
+        "python -m midas.analysis.report {params.told:q} {params.folder:q} >> {log:q} 2>&1"

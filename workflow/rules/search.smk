@@ -13,17 +13,19 @@ rule search:
         "../envs/train.yaml"
     threads: PLAN.config.threads
     resources:
-        mem_mb=16000,
+        mem_mb=memory(16000, 3),
         runtime=1440,
         gpu=GPU,
     params:
         run=run("search"),
+        told=told("search", f"{RUN}/search.run.json"),
         folder=subpath(output.metrics, parent=True),
         code=digest("search"),
     message:
         "search: {wildcards.space} on {wildcards.dataset} by {wildcards.method}, seed {wildcards.seed}"
     shell:
-        "exec python -m midas.search {params.run:q} {params.folder:q} --minutes {resources.runtime} > {log:q} 2>&1"
+        "exec python -m midas.search {params.told:q} {params.folder:q} --minutes {resources.runtime} --workflow "
+        "> {log:q} 2>&1"
 
 
 # Times are compared, so nothing else should run beside it: it takes all cores of this machine. Those of a cluster's nodes are not
@@ -45,9 +47,10 @@ rule cost:
         gpu=GPU,
     params:
         run=run("cost"),
+        told=told("cost", f"{ROOT}/{{space}}/{{dataset}}/cost.run.json"),
         folder=subpath(output.metrics, parent=True),
         code=digest("cost"),
     message:
         "cost of a search: {wildcards.space} on {wildcards.dataset}"
     shell:
-        "exec python -m midas.cost {params.run:q} {params.folder:q} > {log:q} 2>&1"
+        "exec python -m midas.cost {params.told:q} {params.folder:q} > {log:q} 2>&1"

@@ -1,0 +1,85 @@
+"""What a user's files hold, wherever they lie: digests by which the workflow knows them again. Nothing here needs torch.
+
+They are asked for at every call of Snakemake, so that nothing large is read twice: an npz file keeps check sums of its arrays,
+and of a folder the digest of its contents is kept with names, sizes and times of its files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+import zipfile
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from midas.datasets import Dataset, folder_files, folder_parts
+from midas.provenance import write_text
+
+KEPT = "contents.json"
+"""Where the digest of a folder is kept, below the folder of the step data."""
+
+
+def of_file(path: str | None) -> str:
+    """Digest of a small file; empty if there is none."""
+    if path is None or not Path(path).is_file():
+        return ""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+def of_dataset(dataset: Dataset, folder: Path) -> str:
+    """Digest of a data set's files and of its index lists; empty where torchvision checks the files, or they aren't read.
+
+    Args:
+        dataset: which.
+        folder: of the step data, where the digest of an image folder is kept.
+    """
+    digests = {"npz": _of_npz, "folder": _of_folder}
+    path = None if dataset.path is None else Path(dataset.path)
+    found = digests[dataset.kind](path, folder) if dataset.kind in digests and path is not None else ""
+    return found + of_file(dataset.split)
+
+
+def _of_npz(path: Path, _: Path) -> str:
+    """By the check sums that the zip format keeps of each array: the arrays themselves aren't read."""
+    try:
+        with zipfile.ZipFile(path) as file:
+            return _digest(f"{info.filename} {info.file_size} {info.CRC:08x}" for info in file.infolist())
+    except (OSError, zipfile.BadZipFile):
+        return ""
+
+
+def _of_folder(path: Path, folder: Path) -> str:
+    try:
+        files = [file for part in folder_parts(path) for images in folder_files(part).values() for file in images]
+        facts = [(file, file.stat()) for file in files]
+    except (OSError, ValueError):
+        return ""
+    listing = _digest(f"{f.relative_to(path).as_posix()} {s.st_size} {s.st_mtime_ns}" for f, s in facts)
+    kept = folder / KEPT
+    try:
+        known = json.loads(kept.read_text())
+        if known["listing"] == listing:
+            return known["contents"]
+    except (OSError, ValueError, TypeError, KeyError):
+        pass
+    print(f"{path}: its {len(files)} images are read once, to know them again", file=sys.stderr, flush=True)
+    contents = of_images(path, files)
+    with suppress(OSError):  # results that may only be read
+        write_text(kept, json.dumps({"listing": listing, "contents": contents}) + "\n")
+    return contents
+
+
+def of_images(path: Path, files: Iterable[Path]) -> str:
+    """Digest of files below a folder: their names there and what they hold."""
+    return _digest(
+        f"{file.relative_to(path).as_posix()} {hashlib.sha256(file.read_bytes()).hexdigest()}" for file in files
+    )
+
+
+def _digest(lines: Iterable[str]) -> str:
+    whole = hashlib.sha256()
+    for line in lines:
+        whole.update(f"{line}\n".encode())
+    return whole.hexdigest()
