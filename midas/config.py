@@ -89,6 +89,11 @@ class Config(Strict):
         description="JSON file with the index lists train and valid (may be gzipped) of the search on CIFAR-10; "
         "null: fixed random halves",
     )
+    open_images: bool = Field(
+        True,
+        description="whether each image of a folder that a transfer reads is opened once before, so that a damaged one is known "
+        "at once; false for folders of so many that this takes hours",
+    )
     partial: bool = Field(
         False,
         description="show the seeds of which everything is finished, and say which are left out, instead of making those",

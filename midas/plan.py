@@ -110,7 +110,8 @@ class Plan:
             if experiment.dataset == name:
                 return DataRun(dataset=self.dataset(name))
         transfers = (e.transfer for e in self.config.experiments if e.transfer and e.transfer.dataset == name)
-        return DataRun(dataset=self.transfer_dataset(next(transfers)), in_memory=False)
+        dataset = self.transfer_dataset(next(transfers))
+        return DataRun(dataset=dataset, in_memory=False, opened=self.config.open_images)
 
     def run(self, step: str, space: str = "", dataset: str = "", method: str = "", seed: str | int = 0) -> str:
         """The resolved JSON of one step.

@@ -12,10 +12,11 @@ Device = Literal["auto", "cpu", "cuda"]
 
 
 class DataRun(Strict):
-    """Make a data set ready; one that is transferred to alone is counted, not read."""
+    """Make a data set ready; of one that is transferred to alone images are opened, or counted alone, not kept."""
 
     dataset: Dataset
     in_memory: bool = True
+    opened: bool = True
 
 
 class SearchRun(Strict):

@@ -23,6 +23,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from midas.count import count
 from midas.data import seed_step
+from midas.datasets import part_tested
 from midas.durable import Keeper
 from midas.genotype import Genotype
 from midas.genotype import load as load_genotype
@@ -190,6 +191,7 @@ def _transfer(run: TransferRun, folder: Path, group: Group) -> None:
             write_table(folder / "history.csv", history)
             save_network(trainer.evaluated, genotype, folder / "model.safetensors")
             numbers = _numbers(network, history, run.dataset.image, len(train.photos), len(test.photos))
+            numbers |= part_tested(run.dataset)
             write_metrics(
                 folder / "metrics.json", "transfer", run, numbers, keeper.seconds, group.device, keeper.attempts
             )

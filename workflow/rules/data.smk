@@ -9,7 +9,7 @@ rule data:
     threads: 1
     resources:
         mem_mb=4000,
-        runtime=60,
+        runtime=240,  # a million images are opened once
     params:
         run=run("data"),
         folder=subpath(output[0], parent=True),
