@@ -642,3 +642,40 @@ def test_retraining_protocols_are_named(plan: Plan) -> None:
     wide = experiments[2].model_copy(update={"retrain": Retrain(channels=36, cells=20, epochs=600)})
     changed = with_config(plan, experiments=[*experiments[:2], wide])
     assert runs.retrainings(changed, "darts") == "digits 3x8, 2 epochs; digit_pairs 20x36, 600 epochs"
+
+
+def say_parts(plan: Plan, dataset: str, file: str, parts: list[str | None]) -> None:
+    """Write into the metrics of all trainings of each seed which part was tested on."""
+    for seed, part in zip(plan.config.seeds, parts, strict=True):
+        for path in plan.root.glob(f"*/{dataset}/*/seed{seed}/{file}"):
+            content = json.loads(path.read_text()) | ({"test_part": part} if part else {})
+            path.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    ("number", "file", "dataset"),
+    [(2, "retrain", "digits"), (3, "transfer", "digit_photos"), (4, "retrain", "digits"), (5, "retrain", "digits")],
+)
+def test_a_table_says_which_images_were_tested_on_where_it_is_recorded(
+    tmp_path: Path, number: int, file: str, dataset: str
+) -> None:
+    plan = full_config(tmp_path)
+    write_results(plan, images=5)
+    (plan.root / "analysis").mkdir()
+    rows = [
+        {"method": method, "seed": seed, "conv_spread": 0.1, "tested": 4, "rejected": 1}
+        for method in plan.attending()
+        for seed in plan.config.seeds
+    ]
+    pd.DataFrame(rows).to_csv(plan.root / "analysis/variants.csv", index=False)
+    assert "Test images" not in make_table(plan, number, tmp_path)[1]  # metrics of an earlier version
+    for parts, said in (
+        (["val", None], "not recorded, val/"),
+        (["val", "val"], "val/"),
+        (["test", "val"], "test/, val/"),
+    ):
+        say_parts(plan, "digits", f"{file}/metrics.json", parts)
+        _, text, latex = make_table(plan, number, tmp_path)
+        for form in (text, latex.replace(r"\_", "_")):
+            assert f"Test images of {dataset}: {said}." in form
+        assert text.count("Test images of") == 1
