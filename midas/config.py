@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+from datetime import date
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, Field, ValidationError
@@ -133,6 +134,8 @@ def _line(model: type[BaseModel], error: Any) -> str:
     if error["type"] == "extra_forbidden":
         return f"{key}: unknown key; allowed: {', '.join(_fields(model, error['loc'][:-1]))}"
     message = error["msg"].removeprefix("Value error, ")
+    if model is Config and error["type"] == "string_type" and isinstance(error["input"], int | float | date | None):
+        message += "; in YAML a text that reads as a number, a date, yes, no or null needs quotes"
     if error["type"] == "missing":
         return f"{key}: missing; {message.lower()}"
     return f"{key}: {error['input']!r} is not allowed; {message[0].lower()}{message[1:]}"

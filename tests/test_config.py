@@ -996,3 +996,36 @@ def test_a_metrics_file_runs_the_same_again(searched, tmp_path, monkeypatch, cap
     assert code == 0
     for name in ("history.csv", "arch.npz"):
         assert (tmp_path / "again" / name).read_bytes() == (searched / name).read_bytes()
+
+
+# --- names are text
+
+
+@pytest.mark.parametrize(
+    ("groups", "lines"),
+    [
+        ("{a: ['1', 00001], b: ['2', '3']}", ["analysis.groups.a.1: 1 is not allowed"]),
+        ("{a: ['1', no], b: [null, '3']}", ["analysis.groups.a.1: False is", "analysis.groups.b.0: None is"]),
+        (
+            "{a: ['1', 1_0], b: ['2', 2020-01-01]}",
+            ["analysis.groups.a.1: 10 is", "analysis.groups.b.1: datetime.date(2020"],
+        ),
+        ("{a: ['1', '4'], b: ['5', '6'], 7: ['2', '3']}", ["analysis.groups.7: 7 is not allowed"]),
+    ],
+)
+def test_a_name_that_yaml_reads_as_something_else_is_refused_with_a_hint(raw, groups, lines):
+    raw["analysis"]["groups"] = yaml.safe_load(groups)
+    with pytest.raises(ConfigError) as caught:
+        load(raw)
+    assert len(caught.value.problems) == len(lines)
+    for problem, line in zip(caught.value.problems, lines, strict=True):
+        assert problem.startswith(line)
+        assert problem.endswith("in YAML a text that reads as a number, a date, yes, no or null needs quotes")
+
+
+@pytest.mark.parametrize(("key", "value"), [("size", "007"), ("note", "2020"), ("device", "no")])
+def test_other_texts_get_the_hint_too(raw, key, value):
+    raw[key] = yaml.safe_load(value)
+    with pytest.raises(ConfigError, match=rf"^{key}: ") as caught:
+        load(raw)
+    assert ("needs quotes" in str(caught.value)) == (key != "device")
