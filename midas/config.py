@@ -10,7 +10,7 @@ import sys
 from datetime import date
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 from midas.settings import Cost, Method, Name, Positive, Retrain, Search, Strict, Transfer, UserDataset
 
@@ -59,11 +59,16 @@ class Analysis(Strict):
     )
 
 
+def _one_line(text: str) -> str:
+    """A text over several lines of YAML as one: it stands within sentences, and within a heading of a table."""
+    return " ".join(text.split())
+
+
 class Config(Strict):
     """One size of the whole pipeline."""
 
     size: Name = Field(description="name of this size; results and figures go into folders of this name")
-    note: str = Field(
+    note: Annotated[str, AfterValidator(_one_line)] = Field(
         description="what every figure and table says of this size, e.g. how it differs from the paper's protocol"
     )
     paper_protocol: bool = Field(

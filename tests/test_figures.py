@@ -17,7 +17,7 @@ from jinja2 import StrictUndefined, Template
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.text import Text
-from test_analysis import DARTS_CELL, NB201_CELL, make_config, with_config, write_results
+from test_analysis import DARTS_CELL, NB201_CELL, NOTE, make_config, with_config, write_results
 
 from midas.analysis import cells, figures, statistics, style
 from midas.analysis.dumps import load_number, load_table
@@ -318,3 +318,41 @@ def test_a_class_whose_similarity_is_undefined_stays_as_undefined(plan: Plan, tm
     table["cosine"] = np.nan
     table.to_csv(own.root / "analysis/similarity.csv", index=False)
     assert "undefined: " in drawn(4, own.config).axes[0].get_xlabel()
+
+
+# --- a user's text is text
+
+DOLLARS = ["$", "a$b$", "$x_{$", r"\$", "$$", r"$\frac$", "_", "%", "&", "<b>"]
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_a_note_with_dollar_signs_is_drawn_as_it_is(plan: Plan, tmp_path: Path, number: int) -> None:
+    config = with_config(plan, note=NOTE).config
+    figures.draw(PresentRun(number=number, config=config), tmp_path)
+    note = next(text for text in texts(drawn(number, config)) if text.startswith("size demo: "))
+    assert " ".join(note.split()) == f"size demo: {NOTE}"
+
+
+def test_classes_and_groups_with_dollar_signs_are_drawn_as_they_are(tmp_path: Path) -> None:
+    plan = named(tmp_path, DOLLARS, {"$a": ["$", "$$"], r"$\b$": ["%", "_"]}, NOTE)
+    for number in (1, 4):
+        figures.draw(PresentRun(number=number, config=plan.config), tmp_path)
+    figure = drawn(4, plan.config)
+    assert axis_names(figure) == ["$", "$$", "%", "_", "a$b$", "$x_{$", r"\$", r"$\frac$", "&", "<b>"]
+    assert figure.axes[1].get_xlabel().startswith(r"$a / $\b$: within")
+    assert any(text.startswith("“\\$”\n") for text in texts(drawn(1, plan.config)))  # of the class 3
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_formulas_are_those_of_this_project_alone(plan: Plan, number: int) -> None:
+    figure = drawn(number, plan.config)
+    formulas = [text for text in figure.findobj(Text) if "$" in text.get_text()]
+    assert all(text.get_parse_math() for text in formulas)
+    assert formulas or number == 12  # it has one panel, and no letter
+
+
+def test_a_panels_text_is_text_beside_its_letter() -> None:
+    with matplotlib.rc_context(style.RC):
+        figure = Figure()
+        style.panel_label(figure.subplots(), "a", r"5$ and $x_{ \$")
+        figure.draw_without_rendering()

@@ -14,7 +14,16 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
-from test_analysis import DARTS_CELL, NB201_CELL, make_config, with_config, write_cost, write_metrics, write_results
+from test_analysis import (
+    DARTS_CELL,
+    NB201_CELL,
+    NOTE,
+    make_config,
+    with_config,
+    write_cost,
+    write_metrics,
+    write_results,
+)
 
 from midas.analysis import literature, runs, table_ablation, table_robust, tables
 from midas.analysis.presentation import ALWAYS, LETTERS, TIDY
@@ -62,6 +71,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "one seed": {"seeds": [1]},
     "looked up": {"nas_bench_201_table": "benchmark.csv"},
     "paper": {"paper_protocol": True},
+    "signs": {"note": NOTE},
 }
 Rendered = tuple[pd.DataFrame, str, str]
 
@@ -679,3 +689,15 @@ def test_a_table_says_which_images_were_tested_on_where_it_is_recorded(
         for form in (text, latex.replace(r"\_", "_")):
             assert f"Test images of {dataset}: {said}." in form
         assert text.count("Test images of") == 1
+
+
+def test_a_note_is_text_in_markdown_and_latex(table: Callable[..., Rendered]) -> None:
+    _, text, latex = table(2, "signs")
+    caption = text.split("\n")[0]
+    assert NOTE in re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", caption.replace("\\\\", "\0")).replace("\0", "\\")
+    left = re.sub(r"\\[!-/:-@\[-`{-~]", "", caption.removeprefix("**Table 2.**"))
+    assert not re.search(r"[*`$|<>\[\]~\\]|\b_|_\b", left)
+    for sign, written in (("$", r"5\$ of \$x\_\{"), ("_", r"\_c\_"), ("%", r"50 \% \#1"), ("&", r"$<$e$>$ \& f\_")):
+        assert sign in NOTE
+        assert written in latex
+    assert r"\textbackslash{}frac" in latex
