@@ -220,7 +220,7 @@ def list_part(part: Path) -> Listing:
     """What is read of a folder of training or test images. All that reads such a folder asks here. Links are followed.
 
     Raises:
-        ValueError: a class's name is no text.
+        ValueError: a folder can't be read, or a class's name is no text.
     """
     found = Listing({}, {})
 
@@ -230,14 +230,14 @@ def list_part(part: Path) -> Listing:
     for folder in _entries(part):
         if folder.name.startswith("."):
             leave_out("hidden", folder)
-        elif not folder.is_dir():
+        elif not _is_folder(folder):
             leave_out("beside_classes", folder)
         else:
             files = found.files[_class_name(folder)] = []
             for file in _entries(Path(folder.path)):
                 if file.name.startswith("."):
                     leave_out("hidden", file)
-                elif file.is_dir():
+                elif _is_folder(file):
                     leave_out("folder_in_class", file)
                 elif Path(file.name).suffix.lower() not in IMAGE_SUFFIXES:
                     leave_out("other_suffix", file)
@@ -247,8 +247,20 @@ def list_part(part: Path) -> Listing:
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
-    with os.scandir(folder) as entries:  # knows which are folders: no question to the disk for each of a million files
-        return sorted(entries, key=lambda entry: entry.name)
+    try:
+        with os.scandir(
+            folder
+        ) as entries:  # knows which are folders: no question to the disk for each of a million files
+            return sorted(entries, key=lambda entry: entry.name)
+    except OSError as error:
+        raise ValueError(f"{folder}: can't be read: {error.strerror}") from error
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
 
 
 def _class_name(folder: os.DirEntry[str]) -> str:
@@ -263,14 +275,14 @@ def folder_files(part: Path) -> dict[str, list[Path]]:
     """Class name -> image files, both in alphabetical order.
 
     Raises:
-        ValueError: a class's name is no text.
+        ValueError: a folder can't be read, or a class's name is no text.
     """
     return list_part(part).files
 
 
 def _check_class_folders(path: Path) -> None:
     """ImageNet's folders of classes must be the same; its files are not looked at, which takes long."""
-    train, val = ({e.name for e in _entries(path / n) if e.is_dir() and e.name[0] != "."} for n in ("train", "val"))
+    train, val = ({e.name for e in _entries(path / n) if _is_folder(e) and e.name[0] != "."} for n in ("train", "val"))
     if train and not val:
         raise ValueError(
             f"{path / 'val'}: has no folder for each class, as train/ has; sort the images into such folders"

@@ -288,6 +288,27 @@ def test_a_link_to_nothing_is_named_and_not_left_out(photos, tmp_path):
         describe(folder_dataset(photos))
 
 
+def test_a_link_to_itself_is_none_of_a_folder_and_named_as_a_file(photos):
+    for name in ("loop", "0/loop.jpg"):
+        (photos / "train" / name).symlink_to(photos / "train" / name)
+    assert list(folder_files(photos / "train")) == ["0", "1"]
+    with pytest.raises(ValueError, match=r"train/0/loop\.jpg: not a readable image: Too many levels of symbolic links"):
+        data.load(folder_dataset(photos), torch.device("cpu"))
+
+
+def test_a_folder_that_can_not_be_read_is_named_before_any_work(photos, monkeypatch):
+    whole = os.scandir
+
+    def scandir(path):
+        if Path(path).name == "1":
+            raise PermissionError(13, "Permission denied", str(path))
+        return whole(path)
+
+    monkeypatch.setattr("midas.datasets.os.scandir", scandir)
+    with pytest.raises(ValueError, match=rf"^{photos}/train/1: can't be read: Permission denied$"):
+        resolve("mine", {"mine": UserDataset(kind="folder", path=str(photos), image_size=32)}, None, None)
+
+
 def test_a_transfer_sees_files_in_the_order_that_timm_gives_them(tmp_path):
     for name in ("b", "10", "9", "B2"):
         for file in ("10.jpg", "9.jpg", "a1b20.JPG", "A1b3.png", "x.jpeg", "007.bmp", "7.webp"):
