@@ -354,5 +354,5 @@ def test_formulas_are_those_of_this_project_alone(plan: Plan, number: int) -> No
 def test_a_panels_text_is_text_beside_its_letter() -> None:
     with matplotlib.rc_context(style.RC):
         figure = Figure()
-        style.panel_label(figure.subplots(), "a", r"5$ and $x_{ \$")
+        style.panel_label(figure.subplots(), "a", r"$x_{$ and \$")
         figure.draw_without_rendering()
