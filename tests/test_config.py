@@ -779,6 +779,22 @@ def test_images_of_a_transfer_have_its_size(raw):
     assert json.loads(plan.run("data", dataset="digits"))["in_memory"] is True
 
 
+@pytest.mark.parametrize("opened", [True, False, None])
+def test_images_of_a_transfer_are_opened_before_unless_the_configuration_says_no(raw, opened):
+    raw["experiments"][1]["transfer"] = TRANSFER
+    plan = load(raw if opened is None else raw | {"open_images": opened})
+    assert json.loads(plan.run("data", dataset="digit_photos"))["opened"] is (opened is not False)
+    assert json.loads(plan.run("data", dataset="digits"))["opened"] is True  # held in memory, so read in any case
+
+
+def test_classes_of_imagenet_that_differ_are_refused_before_any_job(raw, tmp_path):
+    for folder in ("train/a", "train/b", "val"):
+        (tmp_path / "imagenet" / folder).mkdir(parents=True)
+    raw["experiments"][1]["transfer"] = TRANSFER | {"dataset": "imagenet"}
+    (line,) = problems(raw | {"data_root": str(tmp_path)})
+    assert line.startswith(f"experiments.1.transfer.dataset: {tmp_path}/imagenet/val: has no folder for each class")
+
+
 def test_large_images_are_not_searched_on(raw):
     raw["experiments"][1]["dataset"] = "digit_photos"
     raw["analysis"] = None
