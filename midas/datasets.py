@@ -247,10 +247,9 @@ def list_part(part: Path) -> Listing:
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    """What lies in a folder, by name; each knows whether it is a folder, without a look at the disk for a million files."""
     try:
-        with os.scandir(
-            folder
-        ) as entries:  # knows which are folders: no question to the disk for each of a million files
+        with os.scandir(folder) as entries:
             return sorted(entries, key=lambda entry: entry.name)
     except OSError as error:
         raise ValueError(f"{folder}: can't be read: {error.strerror}") from error

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -83,7 +82,7 @@ def describe(dataset: Dataset) -> dict[str, Any]:
         "train_images": train,
         "test_images": test,
         "classes": len(classes),
-        "sha256": hashlib.sha256(os.fsencode("".join(lines))).hexdigest(),
+        "sha256": hashlib.sha256("".join(lines).encode(errors="surrogateescape")).hexdigest(),
     }
 
 
