@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import json
 import sys
+from datetime import date
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 from midas.settings import Cost, Method, Name, Positive, Retrain, Search, Strict, Transfer, UserDataset
 
@@ -58,11 +59,16 @@ class Analysis(Strict):
     )
 
 
+def _one_line(text: str) -> str:
+    """A text over several lines of YAML as one: it stands within sentences, and within a heading of a table."""
+    return " ".join(text.split())
+
+
 class Config(Strict):
     """One size of the whole pipeline."""
 
     size: Name = Field(description="name of this size; results and figures go into folders of this name")
-    note: str = Field(
+    note: Annotated[str, AfterValidator(_one_line)] = Field(
         description="what every figure and table says of this size, e.g. how it differs from the paper's protocol"
     )
     paper_protocol: bool = Field(
@@ -93,6 +99,11 @@ class Config(Strict):
         None,
         description="JSON file with the index lists train and valid (may be gzipped) of the search on CIFAR-10; "
         "null: fixed random halves",
+    )
+    open_images: bool = Field(
+        True,
+        description="whether each image of a folder that a transfer reads is opened once before, so that a damaged one is known "
+        "at once; false for folders of so many that this takes hours",
     )
     partial: bool = Field(
         False,
@@ -133,6 +144,8 @@ def _line(model: type[BaseModel], error: Any) -> str:
     if error["type"] == "extra_forbidden":
         return f"{key}: unknown key; allowed: {', '.join(_fields(model, error['loc'][:-1]))}"
     message = error["msg"].removeprefix("Value error, ")
+    if model is Config and error["type"] == "string_type" and isinstance(error["input"], int | float | date | None):
+        message += "; in YAML a text that reads as a number, a date, yes, no or null needs quotes"
     if error["type"] == "missing":
         return f"{key}: missing; {message.lower()}"
     return f"{key}: {error['input']!r} is not allowed; {message[0].lower()}{message[1:]}"

@@ -10,11 +10,11 @@ import hashlib
 import json
 import sys
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from midas.datasets import Dataset, folder_files, folder_parts
+from midas.datasets import Dataset, image_files
 from midas.provenance import write_text
 
 KEPT = "contents.json"
@@ -35,13 +35,16 @@ def of_dataset(dataset: Dataset, folder: Path) -> str:
         dataset: which.
         folder: of the step data, where the digest of an image folder is kept.
     """
-    digests = {"npz": _of_npz, "folder": _of_folder}
-    path = None if dataset.path is None else Path(dataset.path)
-    found = digests[dataset.kind](path, folder) if dataset.kind in digests and path is not None else ""
+    path = Path(str(dataset.path))
+    found = ""
+    if dataset.kind == "npz":
+        found = _of_npz(path)
+    elif dataset.kind == "folder":
+        found = _of_folder(path, dataset, folder)
     return found + of_file(dataset.split)
 
 
-def _of_npz(path: Path, _: Path) -> str:
+def _of_npz(path: Path) -> str:
     """By the check sums that the zip format keeps of each array: the arrays themselves aren't read."""
     try:
         with zipfile.ZipFile(path) as file:
@@ -50,9 +53,9 @@ def _of_npz(path: Path, _: Path) -> str:
         return ""
 
 
-def _of_folder(path: Path, folder: Path) -> str:
+def _of_folder(path: Path, dataset: Dataset, folder: Path) -> str:
     try:
-        files = [file for part in folder_parts(path) for images in folder_files(part).values() for file in images]
+        files = image_files(dataset)
         facts = [(file, file.stat()) for file in files]
     except (OSError, ValueError):
         return ""
@@ -65,21 +68,40 @@ def _of_folder(path: Path, folder: Path) -> str:
     except (OSError, ValueError, TypeError, KeyError):
         pass
     print(f"{path}: its {len(files)} images are read once, to know them again", file=sys.stderr, flush=True)
-    contents = of_images(path, files)
+    try:
+        contents = of_images(path, files)
+    except ValueError:  # the step data says so
+        return ""
     with suppress(OSError):  # results that may only be read
         write_text(kept, json.dumps({"listing": listing, "contents": contents}) + "\n")
     return contents
 
 
-def of_images(path: Path, files: Iterable[Path]) -> str:
-    """Digest of files below a folder: their names there and what they hold."""
-    return _digest(
-        f"{file.relative_to(path).as_posix()} {hashlib.sha256(file.read_bytes()).hexdigest()}" for file in files
-    )
+def of_images(path: Path, files: Iterable[Path], look: Callable[[Path, bytes], object] = lambda *_: None) -> str:
+    """Digest of files below a folder: their names there and what they hold.
+
+    Args:
+        path: the folder.
+        files: below it.
+        look: called with each file and its bytes, so that none is read twice.
+
+    Raises:
+        ValueError: a file can't be read.
+    """
+
+    def line(file: Path) -> str:
+        try:
+            content = file.read_bytes()
+        except OSError as error:
+            raise ValueError(f"{file}: not a readable image: {error.strerror}") from error
+        look(file, content)
+        return f"{file.relative_to(path).as_posix()} {hashlib.sha256(content).hexdigest()}"
+
+    return _digest(line(file) for file in files)
 
 
 def _digest(lines: Iterable[str]) -> str:
     whole = hashlib.sha256()
     for line in lines:
-        whole.update(f"{line}\n".encode())
+        whole.update(f"{line}\n".encode(errors="surrogateescape"))
     return whole.hexdigest()

@@ -18,11 +18,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image, ImageOps
 from torch import Tensor
 
-from midas.datasets import Dataset, folder_files, folder_parts, read_split
+from midas.datasets import Dataset, folder_files, folder_parts, image_files, part_tested, read_split
 from midas.digits import Arrays, digit_halves, digit_pairs, digits
-from midas.folders import describe, write_photos
+from midas.folders import describe, left_out, write_photos
+from midas.images import open_all, read_rgb
 from midas.npz import Npz
 from midas.provenance import write_metrics
 from midas.resolved import DataRun
@@ -96,30 +98,20 @@ def _channels_first(images: np.ndarray) -> np.ndarray:
 
 
 def _folder(dataset: Dataset) -> Arrays:
-    from PIL import Image, UnidentifiedImageError
-
     def read(folder: Path) -> tuple[np.ndarray, np.ndarray]:
-        pixels, labels = [], []
-        for label, files in enumerate(folder_files(folder).values()):
-            for file in files:
-                try:
-                    with Image.open(file) as image:
-                        pixels.append(_square(image.convert("RGB"), dataset.image[0]))
-                except (OSError, UnidentifiedImageError) as error:
-                    raise ValueError(f"{file}: not a readable image: {error}") from error
-                labels.append(label)
-        return np.stack(pixels).transpose(0, 3, 1, 2), np.array(labels)
+        labelled = [(file, label) for label, files in enumerate(folder_files(folder).values()) for file in files]
+        pixels = np.empty((len(labelled), 3, *dataset.image), np.uint8)
+        for place, (file, _) in zip(pixels, labelled, strict=True):
+            place[:] = _square(read_rgb(file), dataset.image[0]).transpose(2, 0, 1)
+        return pixels, np.array([label for _, label in labelled])
 
     assert dataset.path is not None
     train, test = (read(part) for part in folder_parts(Path(dataset.path)))
     return train, test
 
 
-def _square(image: object, side: int) -> np.ndarray:
+def _square(image: Image.Image, side: int) -> np.ndarray:
     """The centre of an image, its shorter side resized to `side`: [side, side, 3] uint8."""
-    from PIL import Image, ImageOps
-
-    assert isinstance(image, Image.Image)
     return np.asarray(ImageOps.fit(image, (side, side), Image.Resampling.BICUBIC))
 
 
@@ -366,7 +358,8 @@ def prepare(run: DataRun, folder: Path) -> None:
         ValueError: files are missing or damaged, or not what the data set's description says.
     """
     start = time.monotonic()
-    numbers = _of_arrays(run.dataset) if run.in_memory else _of_folder(run.dataset)
+    numbers = _of_arrays(run.dataset) if run.in_memory else _of_folder(run.dataset, run.opened)
+    numbers |= part_tested(run.dataset) | left_out(run.dataset)
     print(json.dumps(numbers), file=sys.stderr)
     write_metrics(folder / "metrics.json", "data", run, numbers, time.monotonic() - start)
 
@@ -384,12 +377,13 @@ def _of_arrays(dataset: Dataset) -> dict[str, Any]:
     }
 
 
-def _of_folder(dataset: Dataset) -> dict[str, Any]:
-    """Numbers of a folder of images, which are not decoded; the digest is of their names and sizes."""
+def _of_folder(dataset: Dataset, opened: bool) -> dict[str, Any]:
+    """Numbers of a folder of images, which are decoded to no other end than to know that they can be."""
     assert dataset.path is not None
     if dataset.kind == "digit_photos":
         write_photos(Path(dataset.path), *digit_halves())
-    return describe(dataset)
+    numbers = describe(dataset)
+    return numbers | ({"sha256": open_all(Path(dataset.path), image_files(dataset))} if opened else {})
 
 
 if __name__ == "__main__":

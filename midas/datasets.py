@@ -7,7 +7,7 @@ import json
 import os
 import zlib
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from midas.npz import Npz
 from midas.settings import Strict, UserDataset
@@ -61,6 +61,9 @@ KNOWN = {
 IMAGE_FOLDERS = ("digit_photos", "imagenet", "folder")
 """Kinds that a transfer can train on."""
 
+TESTED_ON = {"folder": ("test", "val"), "imagenet": ("val",), "digit_photos": ("val",)}
+"""Folders that test images may lie in, the first one there is taken. The classes of ImageNet's own test images aren't public."""
+
 FILES = {
     "cifar10": ("cifar-10-batches-py/data_batch_1",),
     "cifar100": ("cifar-100-python/train",),
@@ -103,7 +106,10 @@ def resolve(name: str, own: dict[str, UserDataset], data_root: str | None, cifar
             if not (Path(root) / file).exists():
                 raise ValueError(f"data folder {root!r} has no {file}, which {name} needs")
     if name == "imagenet":
-        return known.model_copy(update={"path": str(Path(root or DOWNLOADS) / "imagenet")})
+        path = Path(root or DOWNLOADS) / "imagenet"
+        if all((path / part).is_dir() for part in ("train", "val")):
+            _check_class_folders(path)
+        return known.model_copy(update={"path": str(path)})
     split = cifar10_split if name == "cifar10" else None
     return known.model_copy(update={"path": root or str(DOWNLOADS), "download": root is None, "split": split})
 
@@ -151,32 +157,138 @@ def bytes_in_memory(dataset: Dataset) -> int:
     if dataset.path is None or dataset.kind not in ("npz", "folder"):
         return 0
     path = Path(dataset.path)
-    if dataset.kind == "npz":
-        count = sum(shape[0] for shape in Npz(path).shapes.values())
-    else:
-        count = sum(len(files) for part in folder_parts(path) for files in folder_files(part).values())
-    return 3 * height * width * count
+    shapes = Npz(path).shapes.values() if dataset.kind == "npz" else [(len(image_files(dataset)),)]
+    return 3 * height * width * sum(count for count, *_ in shapes)
 
 
-def folder_parts(path: Path) -> tuple[Path, Path]:
+def folder_parts(path: Path, kind: str = "folder") -> tuple[Path, Path]:
     """Folders of the training and the test images.
+
+    Args:
+        path: the folder of both.
+        kind: of the data set, one of `IMAGE_FOLDERS`.
 
     Raises:
         ValueError: one of them is missing.
     """
-    train, test = path / "train", next((path / n for n in ("test", "val") if (path / n).is_dir()), None)
+    train, test = path / "train", next((path / n for n in TESTED_ON[kind] if (path / n).is_dir()), None)
     if not train.is_dir() or test is None:
-        raise ValueError(f"{path}: an image folder needs train/ and test/ (or val/)")
+        first, *others = TESTED_ON[kind]
+        raise ValueError(f"{path}: an image folder needs train/ and {first}/" + "".join(f" (or {n}/)" for n in others))
     return train, test
 
 
-def folder_files(path: Path) -> dict[str, list[Path]]:
-    """Class name -> image files, both in alphabetical order."""
-    return {
-        folder.name: sorted(file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
-        for folder in sorted(path.iterdir())
-        if folder.is_dir()
-    }
+def part_tested(dataset: Dataset) -> dict[str, str]:
+    """What `metrics.json` says of the folder of the test images; nothing for a data set that is none of folders.
+
+    Raises:
+        ValueError: the folder is missing.
+    """
+    if dataset.kind not in IMAGE_FOLDERS or dataset.path is None:
+        return {}
+    return {"test_part": folder_parts(Path(dataset.path), dataset.kind)[1].name}
+
+
+class Listing(NamedTuple):
+    """What lies in a folder of training or test images.
+
+    Attributes:
+        files: class name -> image files, both in alphabetical order. A class may have none.
+        left_out: why something is not read -> what that is. Hidden files are left out, since other systems leave some of them
+            beside images, under their names and with other contents.
+    """
+
+    files: dict[str, list[Path]]
+    left_out: dict[str, list[Path]]
+
+
+def list_part(part: Path) -> Listing:
+    """What is read of a folder of training or test images. All that reads such a folder asks here. Links are followed.
+
+    Raises:
+        ValueError: a folder can't be read, or a class's name is no text.
+    """
+    found = Listing({}, {})
+
+    def leave_out(why: str, entry: os.DirEntry[str]) -> None:
+        found.left_out.setdefault(why, []).append(Path(entry.path))
+
+    for folder in _entries(part):
+        if folder.name.startswith("."):
+            leave_out("hidden", folder)
+        elif not _is_folder(folder):
+            leave_out("beside_classes", folder)
+        else:
+            files = found.files[_class_name(folder)] = []
+            for file in _entries(Path(folder.path)):
+                if file.name.startswith("."):
+                    leave_out("hidden", file)
+                elif _is_folder(file):
+                    leave_out("folder_in_class", file)
+                elif Path(file.name).suffix.lower() not in IMAGE_SUFFIXES:
+                    leave_out("other_suffix", file)
+                else:  # a link to nothing too: who opens it names it
+                    files.append(Path(file.path))
+    return found
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    """What lies in a folder, by name; each knows whether it is a folder, without a look at the disk for a million files."""
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entries, key=lambda entry: entry.name)
+    except OSError as error:
+        raise ValueError(f"{folder}: can't be read: {error.strerror}") from error
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
+def _class_name(folder: os.DirEntry[str]) -> str:
+    try:
+        folder.name.encode()
+    except UnicodeEncodeError as error:  # tables couldn't be written
+        raise ValueError(f"{folder.path!r}: the name of a class must be UTF-8; rename the folder") from error
+    return folder.name
+
+
+def folder_files(part: Path) -> dict[str, list[Path]]:
+    """Class name -> image files, both in alphabetical order.
+
+    Raises:
+        ValueError: a folder can't be read, or a class's name is no text.
+    """
+    return list_part(part).files
+
+
+def image_files(dataset: Dataset) -> list[Path]:
+    """All images of a data set of folders, training images first.
+
+    Raises:
+        ValueError: a folder is missing.
+    """
+    parts = folder_parts(Path(str(dataset.path)), dataset.kind)
+    return [file for part in parts for files in folder_files(part).values() for file in files]
+
+
+def _check_class_folders(path: Path) -> None:
+    """ImageNet's folders of classes must be the same; its files are not looked at, which takes long."""
+    train, val = ({e.name for e in _entries(path / n) if _is_folder(e) and e.name[0] != "."} for n in ("train", "val"))
+    if train and not val:
+        raise ValueError(
+            f"{path / 'val'}: has no folder for each class, as train/ has; sort the images into such folders"
+        )
+    if different := sorted(train ^ val):
+        raise ValueError(f"{path}: train and val have other classes: {few(different)}")
+
+
+def few(names: list[str]) -> str:
+    """The first of some names, and how many more there are."""
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 def _folder_facts(path: Path, image_size: int | None) -> tuple[int, tuple[int, int]]:
@@ -188,7 +300,7 @@ def _folder_facts(path: Path, image_size: int | None) -> tuple[int, tuple[int, i
             f"{path}/train: needs a folder with images for each class; empty: {[k for k in train if not train[k]]}"
         )
     if not any(test.values()):
-        raise ValueError(f"{folder_parts(path)[1]}: holds no images")
+        raise ValueError(f"{folder_parts(path)[1]}: holds no images in folders of their classes")
     if list(train) != list(test):
         raise ValueError(
             f"{path}: the classes of the training and the test images differ: {sorted(set(train) ^ set(test))}"

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import io
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from midas.datasets import Dataset, folder_files, folder_parts
+from midas.datasets import IMAGE_FOLDERS, IMAGE_SUFFIXES, Dataset, few, folder_files, folder_parts, list_part
 
 PHOTO_SIDE = 64
 Part = tuple[np.ndarray, np.ndarray]
+
+LEFT_OUT = {
+    "hidden": "hidden",
+    "beside_classes": "beside the folders of classes",
+    "folder_in_class": "folders within a class",
+    "other_suffix": f"of other suffixes than {' '.join(sorted(IMAGE_SUFFIXES))}",
+}
+"""Why something in a folder of images is not read, in words."""
 
 
 def write_photos(path: Path, train: Part, val: Part) -> None:
@@ -41,7 +50,9 @@ def write_photos(path: Path, train: Part, val: Part) -> None:
             temporary = file.with_suffix(".writing")
             temporary.write_bytes(content)
             temporary.replace(file)
-    found = {file for part in folder_parts(path) for files in folder_files(part).values() for file in files}
+    found = {
+        file for part in folder_parts(path, "digit_photos") for files in folder_files(part).values() for file in files
+    }
     if strange := sorted(found - expected.keys()):
         raise ValueError(f"{strange[0]}: is not one of the embedded images; remove {path}, it is written anew")
 
@@ -60,7 +71,7 @@ def describe(dataset: Dataset) -> dict[str, Any]:
         ValueError: a folder is missing or a class has no images, or classes are not what the data set's description says.
     """
     path = _existing(dataset)
-    parts = {part.name: folder_files(part) for part in folder_parts(path)}
+    parts = {part.name: folder_files(part) for part in folder_parts(path, dataset.kind)}
     classes = _same_classes(path, parts)
     if len(classes) != dataset.classes:
         raise ValueError(f"{path}: has {len(classes)} classes; {dataset.name} has {dataset.classes}")
@@ -71,7 +82,7 @@ def describe(dataset: Dataset) -> dict[str, Any]:
         "train_images": train,
         "test_images": test,
         "classes": len(classes),
-        "sha256": hashlib.sha256("".join(lines).encode()).hexdigest(),
+        "sha256": hashlib.sha256("".join(lines).encode(errors="surrogateescape")).hexdigest(),
     }
 
 
@@ -89,17 +100,28 @@ def _existing(dataset: Dataset) -> Path:
 def _same_classes(path: Path, parts: dict[str, dict[str, list[Path]]]) -> list[str]:
     for name, part in parts.items():
         if empty := [label for label, files in part.items() if not files]:
-            raise ValueError(f"{path / name}: no images of {_few(empty)}")
+            raise ValueError(f"{path / name}: no images of {few(empty)}")
     first, second = (list(part) for part in parts.values())
     if first != second:
-        raise ValueError(f"{path}: {' and '.join(parts)} have other classes: {_few(sorted(set(first) ^ set(second)))}")
+        raise ValueError(f"{path}: {' and '.join(parts)} have other classes: {few(sorted(set(first) ^ set(second)))}")
     return first
 
 
-def _few(names: list[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+def left_out(dataset: Dataset) -> dict[str, dict[str, int]]:
+    """What `metrics.json` says of what lies in a data set's folders and isn't read: numbers, by the reason; said on stderr too.
 
+    Nothing for a data set that is none of folders.
 
-def class_numbers(part: Path) -> dict[str, int]:
-    """Class name -> number, in the order of `midas.datasets.folder_files`."""
-    return {name: number for number, name in enumerate(sorted(f.name for f in part.iterdir() if f.is_dir()))}
+    Raises:
+        ValueError: a folder is missing.
+    """
+    if dataset.kind not in IMAGE_FOLDERS or dataset.path is None:
+        return {}
+    found: dict[str, list[Path]] = {why: [] for why in LEFT_OUT}
+    for part in folder_parts(Path(dataset.path), dataset.kind):
+        for why, paths in list_part(part).left_out.items():
+            found[why] += paths
+    for why, paths in found.items():
+        if paths:
+            print(f"data: not read, {LEFT_OUT[why]}: {len(paths)}, the first is {paths[0]}", file=sys.stderr)
+    return {"left_out": {why: len(paths) for why, paths in found.items()}}

@@ -1,52 +1,72 @@
-"""Batches of a folder of large images, decoded by worker processes as they are needed: timm's reader, transforms and loader."""
+"""Batches of a folder of large images, decoded by worker processes as they are needed: timm's transforms and loader."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 
 import torch
 from PIL import Image
-from timm.data import ImageDataset, create_loader
+from timm.data import create_loader
 from torch import Tensor
+from torch.utils.data import Dataset as Indexed
 from torch.utils.data import Sampler
 
 from midas.data import generator
-from midas.datasets import IMAGE_SUFFIXES, Dataset, folder_parts
-from midas.folders import class_numbers
+from midas.datasets import Dataset, folder_files, folder_parts
+from midas.images import read_rgb
 from midas.processes import Group
 from midas.settings import Transfer
 from midas.training import Batches
 
 
-class Photos(ImageDataset):
-    """timm's image folder; what its transforms draw is a function of (seed, epoch, image) alone.
+class Photos(Indexed[tuple[Tensor, int]]):
+    """The images of a folder; what timm's transforms draw is a function of (seed, epoch, image) alone.
 
     So neither the number of processes and workers nor a restart changes what is seen of an image.
 
     Args:
         part: folder with a folder of images for each class.
         seed: of the augmentation.
+
+    Attributes:
+        classes: their names, in the order of their numbers.
+        files: image files with the numbers of their classes, in the order that timm's own reader gives them: by name, numbers
+            in names by their value.
+        transform: from image to tensor; timm's loader sets it.
     """
 
+    transform: Callable[[Image.Image], Tensor]
+
     def __init__(self, part: Path, seed: int):
-        super().__init__(str(part), "", class_map=class_numbers(part), input_key=";".join(sorted(IMAGE_SUFFIXES)))
+        found = folder_files(part)
+        self.classes = list(found)
+        numbered = [(str(file), number) for number, files in enumerate(found.values()) for file in files]
+        self.files = sorted(numbered, key=lambda pair: _by_value(pair[0]))
         self.seed, self.epoch = seed, 0
 
+    def __len__(self) -> int:
+        return len(self.files)
+
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        """An image and its class; unlike timm's, it doesn't put the next image in place of one that can't be read."""
+        """An image and its class; unlike timm's, it doesn't put the next image in place of one that can't be read.
+
+        Raises:
+            UnreadableError: it can't be read.
+        """
         number = generator(self.seed, "photo", self.epoch, index).initial_seed()
         random.seed(number)
         torch.default_generator.manual_seed(number)
-        try:
-            file, label = self.reader[index]
-            with file:
-                image = Image.open(file).convert("RGB")
-        except OSError as error:
-            raise ValueError(f"{self.filename(index, absolute=True)}: not a readable image: {error}") from error
-        return self.transform(image), label
+        file, label = self.files[index]
+        return self.transform(read_rgb(Path(file))), label
+
+
+def _by_value(name: str) -> list[str | int]:
+    """Sorts 10.jpg after 9.jpg, whatever the case of letters."""
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name.lower())]
 
 
 class _From(Sampler[int]):
@@ -78,15 +98,16 @@ class PhotoLoader:
 
     def __init__(self, dataset: Dataset, settings: Transfer, seed: int, group: Group, training: bool):
         assert dataset.path is not None
-        self.photos, self.seed, self.group = Photos(folder_parts(Path(dataset.path))[not training], seed), seed, group
-        if len(self.photos.reader.class_to_idx) != dataset.classes:
-            raise ValueError(f"{self.photos.reader.root}: {dataset.name} has {dataset.classes} classes")
+        part = folder_parts(Path(dataset.path), dataset.kind)[not training]
+        self.photos, self.seed, self.group = Photos(part, seed), seed, group
+        if len(self.photos.classes) != dataset.classes:
+            raise ValueError(f"{part}: {dataset.name} has {dataset.classes} classes")
         if training and len(self.photos) < settings.batch_size:
             raise ValueError(
                 f"batch_size: {settings.batch_size} is not allowed; {dataset.name} has {len(self.photos)} images"
             )
         self.loader = create_loader(
-            self.photos,
+            self.photos,  # type: ignore[arg-type]  # it sets their transform, and asks for no more
             dataset.image,
             settings.batch_size // group.size,
             is_training=training,

@@ -111,7 +111,8 @@ class Plan:
             if experiment.dataset == name:
                 return DataRun(dataset=self.dataset(name))
         transfers = (e.transfer for e in self.config.experiments if e.transfer and e.transfer.dataset == name)
-        return DataRun(dataset=self.transfer_dataset(next(transfers)), in_memory=False)
+        dataset = self.transfer_dataset(next(transfers))
+        return DataRun(dataset=dataset, in_memory=False, opened=self.config.open_images)
 
     def run(self, step: str, space: str = "", dataset: str = "", method: str = "", seed: str | int = 0) -> str:
         """The resolved JSON of one step, see `resolved`."""
@@ -153,6 +154,8 @@ class Plan:
             found = self.dataset(dataset)
         except ValueError:  # what is finished can be shown without its data
             return ""
+        if found.kind == "folder" and not (self.config.open_images or self._data_run(dataset).in_memory):
+            return ""  # too many to be looked at
         return _contents(found, self.root / "data" / dataset)
 
     def megabytes(self, dataset: str) -> int:

@@ -25,10 +25,11 @@ _MACHINE: Any = dict.fromkeys(("device", "threads", "go_on_elsewhere"), True)
 
 
 class DataRun(Strict):
-    """Make a data set ready; one that is transferred to alone is counted, not read."""
+    """Make a data set ready; of one that is transferred to alone images are opened, or counted alone, not kept."""
 
     dataset: Dataset
     in_memory: bool = True
+    opened: bool = True
 
 
 class SearchRun(Strict):

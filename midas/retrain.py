@@ -17,6 +17,7 @@ from torch import Tensor
 
 from midas.count import count
 from midas.data import Images, Loader, Statistics, contents, in_order, load, seed_step
+from midas.datasets import part_tested
 from midas.devices import pick_device
 from midas.durable import Keeper, identity_of
 from midas.genotype import Genotype
@@ -101,7 +102,7 @@ def retrain(run: RetrainRun, folder: Path) -> None:
         _epochs(trainer, run, parts, keeper, history)
         write_table(folder / "history.csv", history)
         save_network(trainer.evaluated, genotype, folder / "model.safetensors")
-        numbers = _numbers(trainer.network, history, run.dataset.image)
+        numbers = {**_numbers(trainer.network, history, run.dataset.image), **part_tested(run.dataset)}
         write_metrics(folder / "metrics.json", "retrain", run, numbers, keeper.seconds, device, keeper.attempts)
         keeper.done()
 

@@ -220,7 +220,7 @@ class UserDataset(Strict):
 
     kind: Literal["npz", "folder"] = Field(
         description="npz: x_train, y_train, x_test, y_test with images [n, height, width, 3] uint8; folder: train/ and test/ "
-        "(or val/) with a folder of images for each class"
+        "(or val/, where there is no test/) with a folder of images for each class"
     )
     path: str = Field(description="the file or folder")
     image_size: Positive | None = Field(None, description="folder: side to which images are resized and cropped")

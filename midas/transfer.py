@@ -24,6 +24,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from midas.count import count
 from midas.data import seed_step
+from midas.datasets import part_tested
 from midas.durable import Keeper, identity_of
 from midas.folders import describe
 from midas.genotype import Genotype
@@ -192,6 +193,7 @@ def _transfer(run: TransferRun, folder: Path, group: Group) -> None:
             write_table(folder / "history.csv", history)
             save_network(trainer.evaluated, genotype, folder / "model.safetensors")
             numbers = _numbers(network, history, run.dataset.image, len(train.photos), len(test.photos))
+            numbers |= part_tested(run.dataset)
             write_metrics(
                 folder / "metrics.json", "transfer", run, numbers, keeper.seconds, group.device, keeper.attempts
             )

@@ -26,6 +26,8 @@ _NODES = (
     "('sep_conv_5x5', 1), ('avg_pool_3x3', 2), ('dil_conv_3x3', 3), ('sep_conv_3x3', 4)]"
 )
 DARTS_CELL = f"Genotype(normal={_NODES}, normal_concat=[2, 3, 4, 5], reduce={_NODES}, reduce_concat=[2, 3, 4, 5])"
+NOTE = r"5$ of $x_{, \frac $, *a*, `b`, _c_, |d|, <e> & f_, 50 % #1 ~g~ [h](i) ^j^ \ {k} &lt; `l`_ :m:`n` $^"
+"""A note with what matplotlib, markdown, LaTeX, HTML and reStructuredText each take for more than text."""
 
 
 def make_config(root: Path, **changes: Any) -> Config:

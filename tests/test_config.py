@@ -779,6 +779,22 @@ def test_images_of_a_transfer_have_its_size(raw):
     assert json.loads(plan.run("data", dataset="digits"))["in_memory"] is True
 
 
+@pytest.mark.parametrize("opened", [True, False, None])
+def test_images_of_a_transfer_are_opened_before_unless_the_configuration_says_no(raw, opened):
+    raw["experiments"][1]["transfer"] = TRANSFER
+    plan = load(raw if opened is None else raw | {"open_images": opened})
+    assert json.loads(plan.run("data", dataset="digit_photos"))["opened"] is (opened is not False)
+    assert json.loads(plan.run("data", dataset="digits"))["opened"] is True  # held in memory, so read in any case
+
+
+def test_classes_of_imagenet_that_differ_are_refused_before_any_job(raw, tmp_path):
+    for folder in ("train/a", "train/b", "val"):
+        (tmp_path / "imagenet" / folder).mkdir(parents=True)
+    raw["experiments"][1]["transfer"] = TRANSFER | {"dataset": "imagenet"}
+    (line,) = problems(raw | {"data_root": str(tmp_path)})
+    assert line.startswith(f"experiments.1.transfer.dataset: {tmp_path}/imagenet/val: has no folder for each class")
+
+
 def test_large_images_are_not_searched_on(raw):
     raw["experiments"][1]["dataset"] = "digit_photos"
     raw["analysis"] = None
@@ -996,3 +1012,36 @@ def test_a_metrics_file_runs_the_same_again(searched, tmp_path, monkeypatch, cap
     assert code == 0
     for name in ("history.csv", "arch.npz"):
         assert (tmp_path / "again" / name).read_bytes() == (searched / name).read_bytes()
+
+
+# --- names are text
+
+
+@pytest.mark.parametrize(
+    ("groups", "lines"),
+    [
+        ("{a: ['1', 00001], b: ['2', '3']}", ["analysis.groups.a.1: 1 is not allowed"]),
+        ("{a: ['1', no], b: [null, '3']}", ["analysis.groups.a.1: False is", "analysis.groups.b.0: None is"]),
+        (
+            "{a: ['1', 1_0], b: ['2', 2020-01-01]}",
+            ["analysis.groups.a.1: 10 is", "analysis.groups.b.1: datetime.date(2020"],
+        ),
+        ("{a: ['1', '4'], b: ['5', '6'], 7: ['2', '3']}", ["analysis.groups.7: 7 is not allowed"]),
+    ],
+)
+def test_a_name_that_yaml_reads_as_something_else_is_refused_with_a_hint(raw, groups, lines):
+    raw["analysis"]["groups"] = yaml.safe_load(groups)
+    with pytest.raises(ConfigError) as caught:
+        load(raw)
+    assert len(caught.value.problems) == len(lines)
+    for problem, line in zip(caught.value.problems, lines, strict=True):
+        assert problem.startswith(line)
+        assert problem.endswith("in YAML a text that reads as a number, a date, yes, no or null needs quotes")
+
+
+@pytest.mark.parametrize(("key", "value"), [("size", "007"), ("note", "2020"), ("device", "no")])
+def test_other_texts_get_the_hint_too(raw, key, value):
+    raw[key] = yaml.safe_load(value)
+    with pytest.raises(ConfigError, match=rf"^{key}: ") as caught:
+        load(raw)
+    assert ("needs quotes" in str(caught.value)) == (key != "device")

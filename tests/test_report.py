@@ -16,9 +16,10 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from test_analysis import NOTE
 from test_claims import fabricate, make_config
 
-from midas.analysis import markdown, report, rulegraph, run_facts
+from midas.analysis import claims, markdown, report, rulegraph, run_facts
 from midas.analysis.claims import judge_all
 from midas.config import Config
 from midas.plan import CELL_FIGURES, Plan
@@ -211,6 +212,33 @@ def test_every_caption_is_filled_in_whether_or_not_defaults_are(name):
         assert "{" not in text
 
 
+@pytest.mark.parametrize("name", [path.stem for path in report.CAPTIONS.glob("*.rst")])
+def test_a_note_and_names_are_text_in_every_caption(name, demo):
+    raw = demo.config.model_dump(mode="json") | {"note": f"{NOTE}\n\n - {NOTE}"}
+    spaces = ("darts", "s1", "s2", "s3", "s4")
+    first = next(e for e in raw["experiments"] if e["space"] == "darts") | {"dataset": "own_"}
+    raw["experiments"] = [first | {"space": space} for space in spaces for _ in range(2)]
+    raw["datasets"] = {"own_": {"kind": "npz", "path": "x.npz"}}
+    raw["methods"]["_b_"] = raw["methods"]["midas"]
+    raw["experiments"][0]["transfer"] = {"dataset": "own_", "methods": ["midas"]}
+    raw["analysis"] |= {"dataset": "own_", "method": "_b_", "compare": ["_b_", "midas"]}
+    text = " ".join(Balance(str(report.caption(name, Config.model_validate(raw)))).text.split())
+    assert f"({NOTE} - {NOTE})" in text
+    shown = (name.startswith("figure") and name not in ("figure_02", "figure_12")) or name == "table_3"
+    assert ("own_" in text) == shown
+    assert "_b_" in text or name not in ("figure_01", "figure_02", "figure_03", "figure_04", "figure_05")
+
+
+def test_a_note_is_text_in_the_page_and_in_the_claims(demo):
+    config = demo.config.model_copy(update={"note": NOTE})
+    judged = judge_all(config)
+    lines = claims.to_markdown(judged).splitlines()
+    assert f"{markdown.plain(NOTE)}." in lines[2]
+    claim = judged["claims"][0] | {"text": "a|b", "expected": "|"}
+    rows = [line for line in claims.to_markdown(judged | {"claims": [claim]}).splitlines() if line.startswith("| C")]
+    assert r"| a\|b | \| |" in rows[0]
+
+
 def test_there_is_a_caption_for_every_table_and_figure():
     wanted = {f"table_{i}" for i in range(1, 7)} | {f"figure_{i:02d}" for i in range(1, 13)} | {"claims"}
     assert {path.stem for path in report.CAPTIONS.glob("*.rst")} == wanted
@@ -229,8 +257,7 @@ def test_a_table_in_markdown_keeps_marks_italics_and_notes():
 
 @given(st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), max_size=40))
 def test_no_text_breaks_out_of_its_cell(text):
-    cell = text.replace("|", r"\|")
-    page = Balance(markdown.to_html(f"| a |\n|---|\n| {cell} |"))
+    page = Balance(markdown.to_html(f"| a |\n|---|\n| {markdown.cell(text)} |"))
     assert page.found["script"] == []
 
 

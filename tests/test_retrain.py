@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
 
@@ -161,6 +162,19 @@ def test_history_and_metrics_say_the_same(make_run, tmp_path):
     assert found["epochs"] == 3
     assert found["config"] == run.model_dump(mode="json")
     assert {"provenance", "cost"} < found.keys()
+
+
+def test_the_folder_of_the_test_images_is_named(make_run, tmp_path):
+    for name in ("train/a", "train/b", "test/a", "test/b", "val/a"):
+        (tmp_path / "own" / name).mkdir(parents=True)
+        for number in range(8):
+            Image.new("RGB", (32, 32), (number, 200, 9)).save(tmp_path / "own" / name / f"{number}.png")
+    own = UserDataset(kind="folder", path=str(tmp_path / "own"), image_size=32)
+    run = make_run(epochs=1).model_copy(update={"dataset": resolve("own", {"own": own}, None, None)})
+    retrain(run, tmp_path / "a")
+    assert metrics(tmp_path / "a")["test_part"] == "test"
+    retrain(make_run(epochs=1), tmp_path / "b")
+    assert "test_part" not in metrics(tmp_path / "b")
 
 
 @pytest.mark.parametrize(("text", "settings"), FORMS)

@@ -14,7 +14,16 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
-from test_analysis import DARTS_CELL, NB201_CELL, make_config, with_config, write_cost, write_metrics, write_results
+from test_analysis import (
+    DARTS_CELL,
+    NB201_CELL,
+    NOTE,
+    make_config,
+    with_config,
+    write_cost,
+    write_metrics,
+    write_results,
+)
 
 from midas.analysis import literature, runs, table_ablation, table_robust, tables
 from midas.analysis.presentation import ALWAYS, LETTERS, TIDY
@@ -62,6 +71,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "one seed": {"seeds": [1]},
     "looked up": {"nas_bench_201_table": "benchmark.csv"},
     "paper": {"paper_protocol": True},
+    "signs": {"note": NOTE},
 }
 Rendered = tuple[pd.DataFrame, str, str]
 
@@ -642,3 +652,52 @@ def test_retraining_protocols_are_named(plan: Plan) -> None:
     wide = experiments[2].model_copy(update={"retrain": Retrain(channels=36, cells=20, epochs=600)})
     changed = with_config(plan, experiments=[*experiments[:2], wide])
     assert runs.retrainings(changed, "darts") == "digits 3x8, 2 epochs; digit_pairs 20x36, 600 epochs"
+
+
+def say_parts(plan: Plan, dataset: str, file: str, parts: list[str | None]) -> None:
+    """Write into the metrics of all trainings of each seed which part was tested on."""
+    for seed, part in zip(plan.config.seeds, parts, strict=True):
+        for path in plan.root.glob(f"*/{dataset}/*/seed{seed}/{file}"):
+            content = json.loads(path.read_text()) | ({"test_part": part} if part else {})
+            path.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    ("number", "file", "dataset"),
+    [(2, "retrain", "digits"), (3, "transfer", "digit_photos"), (4, "retrain", "digits"), (5, "retrain", "digits")],
+)
+def test_a_table_says_which_images_were_tested_on_where_it_is_recorded(
+    tmp_path: Path, number: int, file: str, dataset: str
+) -> None:
+    plan = full_config(tmp_path)
+    write_results(plan, images=5)
+    (plan.root / "analysis").mkdir()
+    rows = [
+        {"method": method, "seed": seed, "conv_spread": 0.1, "tested": 4, "rejected": 1}
+        for method in plan.attending()
+        for seed in plan.config.seeds
+    ]
+    pd.DataFrame(rows).to_csv(plan.root / "analysis/variants.csv", index=False)
+    assert "Test images" not in make_table(plan, number, tmp_path)[1]  # metrics of an earlier version
+    for parts, said in (
+        (["val", None], "not recorded, val/"),
+        (["val", "val"], "val/"),
+        (["test", "val"], "test/, val/"),
+    ):
+        say_parts(plan, "digits", f"{file}/metrics.json", parts)
+        _, text, latex = make_table(plan, number, tmp_path)
+        for form in (text, latex.replace(r"\_", "_")):
+            assert f"Test images of {dataset}: {said}." in form
+        assert text.count("Test images of") == 1
+
+
+def test_a_note_is_text_in_markdown_and_latex(table: Callable[..., Rendered]) -> None:
+    _, text, latex = table(2, "signs")
+    caption = text.split("\n")[0]
+    assert NOTE in re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", caption.replace("\\\\", "\0")).replace("\0", "\\")
+    left = re.sub(r"\\[!-/:-@\[-`{-~]", "", caption.removeprefix("**Table 2.**"))
+    assert not re.search(r"[*`$|<>\[\]~\\]|\b_|_\b", left)
+    for sign, written in (("$", r"5\$ of \$x\_\{"), ("_", r"\_c\_"), ("%", r"50 \% \#1"), ("&", r"$<$e$>$ \& f\_")):
+        assert sign in NOTE
+        assert written in latex
+    assert r"\textbackslash{}frac" in latex

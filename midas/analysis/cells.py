@@ -132,7 +132,8 @@ def draw_cell(ax: Axes, genotype: Genotype, kind: str) -> None:
     for node, x in place.items():
         face = "#E4E4E4" if node < _inputs(genotype) else "white"
         ax.add_patch(Circle((x, 0), RADIUS, facecolor=face, edgecolor="black", linewidth=0.8, zorder=5))
-        ax.text(x, 0, node_label(genotype.space, node), ha="center", va="center_baseline", fontsize=8, zorder=6)
+        label = node_label(genotype.space, node)
+        ax.text(x, 0, label, ha="center", va="center_baseline", fontsize=8, zorder=6, parse_math=True)
     x_limits, y_limits = _limits(genotype, layout)
     ax.set(xlim=x_limits, ylim=y_limits, aspect="equal")
     ax.axis("off")
@@ -158,7 +159,7 @@ def _draw_output(ax: Axes, nodes: int, inputs: int) -> None:
     arrow = FancyArrowPatch((right, 0), (end, 0), arrowstyle="-|>", mutation_scale=8, shrinkA=0, shrinkB=0)
     arrow.set_color(GREY)
     ax.add_patch(arrow)
-    ax.text(end + 0.17, 0, "$c_k$", ha="center", va="center_baseline", fontsize=8)
+    ax.text(end + 0.17, 0, "$c_k$", ha="center", va="center_baseline", fontsize=8, parse_math=True)
 
 
 def _draw_edge(ax: Axes, start: float, end: float, level: int, operation: str) -> None:

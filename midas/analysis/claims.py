@@ -17,6 +17,7 @@ from typing import Any
 from midas.analysis.claim_accuracy import best_published, optimal_cell, top1, transfer_error
 from midas.analysis.claim_weights import class_similarity, dip_rejections, weight_spread
 from midas.analysis.findings import Finding, Measured
+from midas.analysis.markdown import cell, plain
 from midas.claims import Claim, Claims, read_claims
 from midas.config import Config
 from midas.plan import Plan
@@ -187,14 +188,14 @@ def to_markdown(judged: dict[str, Any]) -> str:
     lines = [
         f"# The paper's claims at size {judged['size']}",
         "",
-        f"{counts}. {judged['note'][:1].upper()}{judged['note'][1:]}.",
+        f"{counts}. {plain(judged['note'][:1].upper() + judged['note'][1:])}.",
         "",
         "| | verdict | claim | expected | measured | where | n |",
         "|---|---|---|---|---|---|---:|",
     ]
     for claim in judged["claims"]:
         cells = [claim["id"], _verdict(claim), claim["text"], claim["expected"], *headline(claim)]
-        lines.append(f"| {' | '.join(cells)} |")
+        lines.append(_row(*cells))
     lines += ["", "Brackets: the interval that the sections below name; n: seeds.", ""]
     return "\n".join([*lines, *(line for claim in judged["claims"] for line in _section(claim))]).rstrip() + "\n"
 
@@ -215,6 +216,10 @@ def headline(claim: dict[str, Any]) -> tuple[str, str, str]:
     return "; ".join(texts), where, str(min(number["n"] for number in measured))
 
 
+def _row(*cells: str) -> str:
+    return f"| {' | '.join(cell(text) for text in cells)} |"
+
+
 def _verdict(claim: dict[str, Any]) -> str:
     return f"{VERDICTS[claim['verdict']]} {claim['verdict']}"
 
@@ -226,7 +231,7 @@ def _section(claim: dict[str, Any]) -> list[str]:
     if not claim["measured"]:
         return [*lines, "- Measured: nothing.", ""]
     rows = [
-        f"| {m['quantity']} | {number_text(m)} | {m['interval'] or 'no interval'} | {m['n']} | {place_text(m['site'])} |"
+        _row(m["quantity"], number_text(m), m["interval"] or "no interval", str(m["n"]), place_text(m["site"]))
         for m in claim["measured"] + claim["further"]
     ]
     files = ", ".join(f"`{path}`" for path in short_paths(claim["files"]))

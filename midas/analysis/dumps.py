@@ -13,6 +13,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+NAMES = frozenset({"class_a", "class_b", "method", "other", "space", "dataset", "kind", "operation", "genotype"})
+"""Columns of names. They are text: a class may be called NA, nan, 00001 or 1e5, and so may a method but for capitals."""
+
 
 @dataclass(frozen=True)
 class Dump:
@@ -164,13 +167,16 @@ def load_number(path: Path, *keys: str) -> float:
 
 
 def load_table(path: Path, columns: Iterable[str]) -> pd.DataFrame:
-    """Read a csv file that must have these columns.
+    """Read a csv file that must have these columns; those of `NAMES` are text.
 
     Raises:
         ValueError: the file is missing, no csv file or lacks a column.
     """
     try:
         table = pd.read_csv(path)
+        # a second reading, since pandas looks for missing values in what a converter makes of a name too
+        names = pd.read_csv(path, usecols=lambda column: column in NAMES, dtype=str, keep_default_na=False)
+        table[names.columns] = names
     except (OSError, ValueError) as error:
         raise ValueError(f"{path}: not a readable table: {_reason(error)}") from error
     missing = [name for name in columns if name not in table.columns]

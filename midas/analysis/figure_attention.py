@@ -47,7 +47,8 @@ def attention(plan: Plan) -> Figure:
     bars[3].text(0.5, 1, text, fontsize=7, ha="center", va="top", transform=bars[3].transAxes)
     drawn = output.imshow(example.output, **_diverging(example.output))
     _colour_bar(figure, bars[4], drawn, "channel mean")
-    output.set(xticks=[], yticks=[], xlabel=f"node {node_label(family, example.node)}\nof cell {example.cell}")
+    output.set(xticks=[], yticks=[])
+    output.set_xlabel(f"node {node_label(family, example.node)}\nof cell {example.cell}", parse_math=True)
     for ax in (maps, patches, average):
         _name_tiles(ax, operations, [node_label(family, source) for source in sources] if ax is maps else [])
     maps.set_ylabel("from node", labelpad=2)
@@ -95,7 +96,7 @@ def _mosaic(example: Example, tiles: np.ndarray, operations: list[str], sources:
 
 def _name_tiles(ax: Axes, operations: list[str], rows: list[str]) -> None:
     ax.set_xticks(range(len(operations)), [operation_label(name, short=True) for name in operations], rotation=90)
-    ax.set_yticks(range(len(rows)), rows)
+    ax.set_yticks(range(len(rows)), rows, parse_math=True)
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
 

@@ -82,7 +82,9 @@ def _draw_weight(ax: Axes, values: np.ndarray, mean: float, row: pd.Series, fami
     text += "" if len(values) == row["images"] else f"\n({len(values):,} images shown)"
     x, side = (0.02, "left") if 2 * mean > sum(ax.get_xlim()) else (0.98, "right")  # away from the bulk
     ax.text(x, 0.97, text, transform=ax.transAxes, va="top", ha=side, fontsize=7)
-    ax.set(xlabel=f"weight of {operation_label(row['operation'])} on edge {edge}, cell {row['cell']}", ylabel="images")
+    name = operation_label(row["operation"])
+    ax.set_xlabel(f"weight of {name} on edge {edge}, cell {row['cell']}", parse_math=True)
+    ax.set_ylabel("images")
     ax.locator_params(axis="x", nbins=5)
     ax.ticklabel_format(axis="x", useOffset=False, style="plain")
     panel_label(ax, "b", "the weight with the median p-value")

@@ -15,6 +15,7 @@ from matplotlib.ticker import MaxNLocator, ScalarFormatter
 from midas.analysis.dumps import load_metrics, load_table
 from midas.analysis.statistics import LEVEL
 from midas.analysis.style import WIDTH, panel_label
+from midas.datasets import few
 from midas.plan import Plan
 
 MOST_NAMES = 25
@@ -34,7 +35,6 @@ def class_similarity(plan: Plan) -> Figure:
     table = load_table(
         plan.root / "analysis/similarity.csv", ("seed", "class_a", "class_b", "cosine", "cosine_centred")
     )
-    table = table.astype({"class_a": str, "class_b": str})
     raw, centred = (_matrix(table, column, chosen.groups) for column in ("cosine", "cosine_centred"))
     path = plan.root / "analysis/metrics.json"
     try:
@@ -43,9 +43,10 @@ def class_similarity(plan: Plan) -> Figure:
         raise ValueError(f"{path}: holds no tests of the classes: {error}") from error
     figure = Figure(figsize=(WIDTH, 3.5), layout="constrained")
     left, right = figure.subplots(1, 2)
-    others = raw.to_numpy()[~np.eye(len(raw), dtype=bool)]
     # the diagonal is 1 by definition; with it the scale would have no room for the differences between classes
-    _draw(left, raw, {"cmap": "viridis", "vmin": others.min(), "vmax": others.max()}, "cosine", effect)
+    others = raw.mask(np.eye(len(raw), dtype=bool)).stack().dropna()
+    scale = {"vmin": others.min(), "vmax": others.max()} if len(others) else {"vmin": 0, "vmax": 1}
+    _draw(left, raw, {"cmap": "viridis", **scale}, "cosine", effect)
     _draw(right, centred, {"cmap": "PuOr_r", "vmin": -1, "vmax": 1}, "cosine of differences from the mean", groups)
     _draw_groups((left, right), raw.index.tolist(), chosen.groups)
     panel_label(left, "a", "mean weights")
@@ -85,7 +86,15 @@ def _matrix(table: pd.DataFrame, column: str, groups: dict[str, list[str]]) -> p
     known = dict.fromkeys(table["class_a"])
     grouped = [name for members in groups.values() for name in members if name in known]
     names = list(dict.fromkeys([*grouped, *known]))
-    return table.pivot_table(index="class_a", columns="class_b", values=column, aggfunc="mean").loc[names, names]
+    matrix = table.pivot_table(index="class_a", columns="class_b", values=column, aggfunc="mean", dropna=False)
+    return matrix.loc[names, names]
+
+
+def _undefined(matrix: pd.DataFrame) -> str:
+    """Which classes have no similarity to any other, in words; empty where there is none."""
+    others = matrix.mask(np.eye(len(matrix), dtype=bool))
+    names = matrix.index[others.isna().all(axis=1)].tolist()
+    return f"undefined: {few(names)}" if names else ""
 
 
 def _draw_groups(axes: tuple[Axes, Axes], names: list[str], groups: dict[str, list[str]]) -> None:
@@ -112,7 +121,7 @@ def _draw(ax: Axes, matrix: pd.DataFrame, scale: dict[str, Any], label: str, ver
     bar.ax.yaxis.set_major_formatter(ScalarFormatter(useOffset=False))
     ax.tick_params(length=0)
     names = "" if named else f"{len(matrix)} classes"
-    ax.set_xlabel("\n".join(filter(None, (names, verdict))), fontsize=7)
+    ax.set_xlabel("\n".join(filter(None, (names, verdict, _undefined(matrix)))), fontsize=7)
     ax.set_ylabel(names)
     if named:
         ax.set_xticklabels(ax.get_xticklabels(), rotation=90)

@@ -89,6 +89,9 @@ def spread_over_images(plan: Plan) -> Figure:
     bar = {"label": f"std over images ($10^{{{power}}}$)", "fraction": 0.04, "pad": 0.01}
     style = {"annot_kws": {"fontsize": 7}, "linewidths": 0.5, "cmap": "viridis", "vmin": 0}
     sns.heatmap(scaled, ax=ax, annot=True, fmt=".2f" if grid.shape[1] <= 10 else ".1f", cbar_kws=bar, **style)
+    drawn = ax.collections[0].colorbar
+    assert drawn is not None
+    drawn.ax.yaxis.label.set_parse_math(True)
     kinds = table.drop_duplicates("cell").set_index("cell")["kind"]
     names = [f"{cell}\n{kinds[cell]}" if kinds.nunique() > 1 else str(cell) for cell in grid.columns]
     ax.set_xticklabels(names, rotation=0)

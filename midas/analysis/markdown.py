@@ -13,6 +13,8 @@ INLINE = (
     (r"(?<![\\\w*])\*(?![\s*])([^*]+?)(?<![\s\\])\*(?![\w*])", r"<em>\1</em>"),
     (r"\\([\\`*|_])", r"\1"),
 )
+MARKUP = re.compile(r"[\\`*|$~<>\[\]]|&(?=#?\w+;)|(?<!\w)_|_(?!\w)")
+"""What may begin or end markup or a formula; an underscore within a word does not."""
 NUMBER = re.compile(r"^(<em>)?[+\N{MINUS SIGN}\N{EM DASH}\d]")
 """A cell that begins like this is a number, or one that is missing."""
 
@@ -32,6 +34,16 @@ def inline(text: str) -> str:
     for pattern, replacement in INLINE:
         text = re.sub(pattern, replacement, text)
     return text
+
+
+def plain(text: str) -> str:
+    """Text of a user, so that it is shown as it is."""
+    return MARKUP.sub(r"\\\g<0>", text)
+
+
+def cell(text: str) -> str:
+    """Text in a cell of a pipe table."""
+    return text.replace("|", r"\|")
 
 
 def _block(lines: list[str]) -> Iterator[str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from midas.analysis.markdown import cell, plain
 from midas.provenance import write_text
 
 DASH = "—"
@@ -119,7 +120,7 @@ def _latex(text: str) -> str:
     return "".join(LATEX.get(sign, sign) for sign in _times(text))
 
 
-MARKDOWN_FORM = _Form(lambda text: text.replace("|", r"\|"), "*{}*")
+MARKDOWN_FORM = _Form(cell, "*{}*")
 LATEX_FORM = _Form(_latex, r"\textit{{{}}}")
 
 
@@ -136,7 +137,7 @@ def write(table: Table, folder: Path) -> None:
 def to_markdown(table: Table) -> str:
     """The table for a README or a report."""
     letters = _letters(table)
-    lines = [f"**Table {table.number}.** {table.caption}", ""]
+    lines = [f"**Table {table.number}.** {plain(table.caption)}", ""]  # the user's note is in it
     for block in table.blocks:
         lines += [f"**{block.heading}**", ""] if block.heading else []
         lines += [_frame(block, letters, MARKDOWN_FORM).to_markdown(index=False, disable_numparse=True), ""]

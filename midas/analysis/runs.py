@@ -236,6 +236,32 @@ def device_note(what: str, numbers: pd.DataFrame, quantity: str) -> str:
     return f"{what}, on {', '.join(names)}." if names else f"{what}."
 
 
+def tested_parts(files: Iterable[tuple[str, Path]]) -> list[str]:
+    """Of which folder the test images of data sets were, a sentence each; none of data sets of which no file says it.
+
+    Args:
+        files: data set and `metrics.json` of each training.
+
+    Raises:
+        ValueError: a file is missing or damaged.
+    """
+    parts: dict[str, set[str | None]] = {}
+    for dataset, file in files:
+        parts.setdefault(dataset, set()).add(load_metrics(file).get("test_part"))
+    return [
+        f"Test images of {dataset}: {', '.join(sorted(f'{part}/' if part else 'not recorded' for part in found))}."
+        for dataset, found in parts.items()
+        if found != {None}
+    ]
+
+
+def retrained(plan: Plan, found: Iterable[tuple[Experiment, str]]) -> Iterator[tuple[str, Path]]:
+    """Data set and `metrics.json` of every retraining of some experiments' methods."""
+    for experiment, method in found:
+        for file in _files(plan, experiment, method, ERROR, plan.config.seeds):
+            yield experiment.dataset, file
+
+
 def evaluated(plan: Plan, space: str) -> Iterator[tuple[Experiment, str]]:
     """The experiments of a space, each with the methods that it names under `methods`."""
     return ((e, method) for e in plan.config.experiments if e.space == space for method in e.methods)

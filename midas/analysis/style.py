@@ -60,6 +60,7 @@ RC: Any = {  # matplotlib.rc_context(RC) around drawing and saving
     "figure.constrained_layout.h_pad": 0.03,
     "pdf.fonttype": 42,  # text stays text
     "svg.hashsalt": "midas",
+    "text.parse_math": False,  # a note, a class or a group may hold dollar signs; what is a formula says so where it is drawn
     "savefig.dpi": 300,
 }
 
@@ -72,7 +73,10 @@ def operation_label(operation: str, short: bool = False) -> str:
 
 
 def node_label(family: str, node: int) -> str:
-    """A node's name as the papers print it: in DARTS the inputs are c_{k-2} and c_{k-1} and the first node is 0."""
+    """A node's name as the papers print it: in DARTS the inputs are c_{k-2} and c_{k-1} and the first node is 0.
+
+    It is a formula: to be drawn with parse_math=True.
+    """
     if family != "darts":
         return str(node)
     return ("$c_{k-2}$", "$c_{k-1}$")[node] if node < 2 else str(node - 2)
@@ -80,7 +84,12 @@ def node_label(family: str, node: int) -> str:
 
 def panel_label(ax: Axes, letter: str, text: str) -> None:
     """Put "a  text" above a panel, on the left."""
-    ax.set_title(rf"$\bf{{{letter}}}$  {text}", pad=4)
+    ax.set_title(rf"$\bf{{{letter}}}$  {plain(text)}", pad=4, parse_math=True)
+
+
+def plain(text: str) -> str:
+    """Text of a user within one that is parsed for formulas."""
+    return text.replace("$", r"\$")
 
 
 def add_note(figure: Figure, config: Config) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -111,6 +112,7 @@ def ablation(plan: Plan) -> Table:
         *NOTES,
         *_chance_notes(plan),
         runs.device_note("Search: wall time of one search", numbers, runs.SEARCH_TIME.name),
+        *runs.tested_parts(runs.retrained(plan, _retrained(plan))),
     ]
     if len(plan.attending()) > 1:
         against = against_claims(plan)
@@ -236,6 +238,13 @@ def _evaluated(plan: Plan, experiment: Experiment, method: str, result: Quantity
         return runs.measure(plan, experiment, method, result)
     names = {"space": experiment.space, "dataset": experiment.dataset, "method": method, "quantity": result.name}
     return {**runs.BLANK, **names, "missing": NOT_EVALUATED}
+
+
+def _retrained(plan: Plan) -> Iterator[tuple[Experiment, str]]:
+    """The experiments of the table, each with the methods whose cells were trained."""
+    for experiment in plan.config.experiments:
+        if plan.evaluation(experiment.space) == "retrain":
+            yield from ((experiment, name) for name in experiment.ablation if name in plan.evaluated(experiment))
 
 
 def _agreement(plan: Plan, experiment: Experiment, method: str) -> dict[str, Any]:

@@ -55,7 +55,8 @@ def _trained(plan: Plan) -> Table:
     what = (
         "NAS-Bench-201: test accuracy of the found cells, trained from scratch (no table of the benchmark was given)."
     )
-    return Table(1, f"{what} {runs.about(plan, runs.RETRAINED)}", [own, *tests, published])
+    notes = runs.tested_parts(runs.retrained(plan, runs.evaluated(plan, "nas_bench_201")))
+    return Table(1, f"{what} {runs.about(plan, runs.RETRAINED)}", [own, *tests, published], notes)
 
 
 def _looked_up(plan: Plan) -> Table:
@@ -115,6 +116,7 @@ def darts(plan: Plan) -> Table:
     theirs = Block(heading, {"method": "Method"}, PUBLISHED_ERRORS, _published_errors(), runs.NOT_STATED)
     notes = [runs.device_note("Search (this project): wall time of one search", numbers, runs.SEARCH_TIME.name)]
     what = "DARTS space: test error of the found cells, trained from scratch."
+    notes += runs.tested_parts(runs.retrained(plan, runs.evaluated(plan, "darts")))
     notes += ["Params: without the auxiliary head."]
     return Table(2, f"{what} {runs.about(plan, runs.RETRAINED)}", [own, *tests, theirs], notes)
 

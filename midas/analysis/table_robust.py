@@ -36,7 +36,11 @@ def robust_darts(plan: Plan) -> Table:
     datasets = [name for name in PUBLISHED_ON if name in experiments] or ["cifar10"]
     published = [_published(plan, dataset) for dataset in datasets]
     what = "RobustDARTS S1 to S4: test error of the found cells, trained from scratch."
-    notes = ["Rows of different widths, and means and bests, don't compare."]
+    cells = (cell for space in ROBUST_DARTS for cell in runs.evaluated(plan, space))
+    notes = [
+        "Rows of different widths, and means and bests, don't compare.",
+        *runs.tested_parts(runs.retrained(plan, cells)),
+    ]
     return Table(4, f"{what} {runs.about(plan, runs.RETRAINED)}", [*own, *tests, *published], notes)
 
 

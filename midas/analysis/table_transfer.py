@@ -50,7 +50,12 @@ def transfer(plan: Plan) -> Table:
     heading = runs.published_heading(plan, " on ImageNet")
     keys = {"method": "Method", "imagenet_mode": "How"}
     theirs = Block(heading, keys, PUBLISHED, _published(), runs.NOT_STATED)
-    notes = [*dict.fromkeys(notes), "Params: without the auxiliary head.", CONVENTION]
+    files = (
+        (cell.experiment.transfer.dataset, plan.cell_folder(cell) / FILE)
+        for cell in plan.transfers()
+        if cell.experiment.transfer
+    )
+    notes = [*dict.fromkeys(notes), *runs.tested_parts(files), "Params: without the auxiliary head.", CONVENTION]
     what = (
         "Transfer: cells found on small images, trained from scratch on large ones; test errors after the last epoch."
     )

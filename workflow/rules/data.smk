@@ -9,7 +9,7 @@ rule data:
     threads: 1
     resources:
         mem_mb=memory(4000, 2),
-        runtime=60,
+        runtime=240,  # a million images are opened once
     params:
         run=run("data"),
         told=told("data", f"{ROOT}/data/{{dataset}}/run.json"),
