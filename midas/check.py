@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from midas.benchmark import read_header
+from midas.benchmark import read_table
 from midas.claims import read_claims
 from midas.config import Analysis, Config, ConfigError, Experiment, parse
 from midas.datasets import IMAGE_FOLDERS, KNOWN, Dataset, class_names, read_split
@@ -102,7 +102,10 @@ def _problems(plan: Plan) -> Iterator[str]:
         yield f"data_root: {config.data_root!r} is not an existing folder"
     looked_up = [plan.cell_folder(cell) / "lookup/metrics.json" for cell in plan.cells("nas_bench_201", evaluated=True)]
     if not (looked_up and all(path.exists() for path in looked_up)):  # else published results are redrawn without it
-        yield from _file_problems("nas_bench_201_table", config.nas_bench_201_table, read_header)
+        cells = config.nas_bench_201_cells
+        yield from _file_problems(
+            "nas_bench_201_table", config.nas_bench_201_table, lambda path: read_table(path, cells)
+        )
     yield from _file_problems("cifar10_split", config.cifar10_split, read_split)
     yield from _file_problems("claims", config.claims, read_claims)
     names = [(e.space, e.dataset) for e in config.experiments]

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, Field, ValidationError
 
+from midas.benchmark import CELLS
 from midas.settings import Cost, Method, Name, Positive, Retrain, Search, Strict, Transfer, UserDataset
 
 
@@ -84,10 +85,14 @@ class Config(Strict):
         None,
         description="table of NAS-Bench-201 (columns: docs in config/README.md); null: cells are trained instead of looked up",
     )
+    nas_bench_201_cells: Annotated[int, Field(ge=1, le=CELLS)] = Field(
+        CELLS,
+        description="cells of that table: all of the benchmark's; fewer for a table of some of them, e.g. for a test",
+    )
     cifar10_split: str | None = Field(
         None,
-        description="JSON file with the index lists train and valid (may be gzipped) of the search on CIFAR-10; "
-        "null: fixed random halves",
+        description="JSON file with the index lists train and valid (may be compressed; also as NAS-Bench-201's authors ship "
+        "it) of the search on CIFAR-10; null: fixed random halves",
     )
     partial: bool = Field(
         False,

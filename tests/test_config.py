@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import midas.settings
 from midas import config
-from midas.benchmark import COLUMNS
+from midas.benchmark import CELLS, COLUMNS, numbers
 from midas.check import load
 from midas.config import Analysis, Config, ConfigError, Experiment
 from midas.datasets import FILES, KNOWN
@@ -542,17 +542,18 @@ def test_figures_are_redrawn_where_the_data_are_not(raw, tmp_path, monkeypatch):
 
 
 def write_table(path, columns=COLUMNS, opener=open):
+    cell, number = next(iter(numbers().items()))
     with opener(path, "wt", newline="") as file:
         rows = csv.DictWriter(file, columns)
         rows.writeheader()
-        rows.writerow(dict.fromkeys(columns, 1))
+        rows.writerow({name: {"arch": cell, "index": number}.get(name, 50) for name in columns})
 
 
 @pytest.mark.parametrize("opener", [open, gzip.open])
 def test_with_a_table_nothing_needs_to_be_retrained(raw, tmp_path, opener):
     write_table(tmp_path / "table", [*COLUMNS, "another"], opener)
     del raw["experiments"][0]["retrain"]
-    plan = load(raw | {"nas_bench_201_table": str(tmp_path / "table")})
+    plan = load(raw | {"nas_bench_201_table": str(tmp_path / "table"), "nas_bench_201_cells": 1})
     assert plan.evaluation("nas_bench_201") == "lookup"
     assert plan.evaluation("darts") == "retrain"
     assert json.loads(plan.run("lookup", "nas_bench_201", "digits", "midas", 1))["table"] == str(tmp_path / "table")
@@ -568,6 +569,26 @@ def test_a_table_without_a_column(raw, tmp_path):
 def test_a_table_that_is_missing(raw):
     (line,) = problems(raw | {"nas_bench_201_table": "/no/t.csv"})
     assert line.startswith("nas_bench_201_table: /no/t.csv: not a readable table: ")
+
+
+def test_a_table_must_have_all_cells_unless_a_key_says_how_many(raw, tmp_path):
+    write_table(tmp_path / "t.csv")
+    raw["nas_bench_201_table"] = table = str(tmp_path / "t.csv")
+    fewer = "15,625, each once; the key nas_bench_201_cells says how many a smaller table has"
+    assert problems(raw) == [f"nas_bench_201_table: {table}: 1 cells are not allowed; {fewer}"]
+    assert problems(raw | {"nas_bench_201_cells": 2}) == [
+        f"nas_bench_201_table: {table}: 1 cells are not allowed; 2, each once"
+    ]
+    assert load(raw | {"nas_bench_201_cells": 1}).config.nas_bench_201_cells == 1
+    assert problems(raw | {"nas_bench_201_cells": CELLS + 1})[0].startswith("nas_bench_201_cells: 15626 is not allowed")
+
+
+def test_a_wrong_line_of_a_table_ends_in_a_line(raw, tmp_path):
+    write_table(tmp_path / "t.csv")
+    (tmp_path / "t.csv").write_text((tmp_path / "t.csv").read_text().replace("50", "nan", 1))
+    (line,) = problems(raw | {"nas_bench_201_table": str(tmp_path / "t.csv"), "nas_bench_201_cells": 1})
+    wrong = "c10_valid_acc_200: nan is not allowed; percent, 0 to 100"
+    assert line == f"nas_bench_201_table: {tmp_path}/t.csv, line 2: {wrong}"
 
 
 def flip_bits(content):
@@ -591,6 +612,17 @@ SPLITS = {
     "no numbers": b'{"train": ["x"], "valid": [2]}',
     "no mapping": b"[1, 2]",
     "no text": b"\xff\xfe",
+}
+
+
+SPLITS |= {
+    "an image twice": b'{"train": [1, 2], "valid": [2]}',
+    "an image below 0": b'{"train": [1, -2], "valid": [2]}',
+    "another type": b'{"train": ["float", ["1"]], "valid": ["int", ["2"]]}',
+    "no number in the authors' form": b'{"train": ["int", ["1.5"]], "valid": ["int", ["2"]]}',
+    "an empty list in the authors' form": b'{"train": ["int", []], "valid": ["int", ["2"]]}',
+    "UTF-16 without a mark": '{"train": [1], "valid": [2]}'.encode("utf-16-le"),
+    "Zstandard": b"(\xb5/\xfd" + bytes(9),
 }
 
 
@@ -677,7 +709,7 @@ def test_searches_alone_need_no_retraining(raw):
 
 def test_lookup_runs_name_their_files(raw, tmp_path):
     write_table(tmp_path / "t.csv")
-    plan = load(raw | {"nas_bench_201_table": str(tmp_path / "t.csv")})
+    plan = load(raw | {"nas_bench_201_table": str(tmp_path / "t.csv"), "nas_bench_201_cells": 1})
     run = LookupRun.model_validate_json(plan.run("lookup", "nas_bench_201", "digits", "static", 0))
     folder = plan.folder("nas_bench_201", "digits", "static", 0)
     assert (run.genotype, run.history) == (str(folder / "decode/genotype.json"), str(folder / "search/history.csv"))
