@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from midas.settings import Strict, UserDataset
+from midas.settings import Strict, UserDataset, expanded
 from midas.texts import read_text
 
 DOWNLOADS = Path("data")
@@ -101,7 +101,7 @@ def resolve(name: str, own: dict[str, UserDataset], data_root: str | None, cifar
     known = KNOWN[name]
     if known.kind not in FILES:
         return known
-    root = data_root or os.environ.get("MIDAS_DATA")
+    root = data_root or _environments()
     if root is not None:
         for file in FILES[known.kind]:
             if not (Path(root) / file).exists():
@@ -110,6 +110,15 @@ def resolve(name: str, own: dict[str, UserDataset], data_root: str | None, cifar
         return known.model_copy(update={"path": str(Path(root or DOWNLOADS) / "imagenet")})
     split = cifar10_split if name == "cifar10" else None
     return known.model_copy(update={"path": root or str(DOWNLOADS), "download": root is None, "split": split})
+
+
+def _environments() -> str | None:
+    """The data folder that the environment names, if it does."""
+    folder = os.environ.get("MIDAS_DATA", "")
+    try:
+        return expanded(folder) or None
+    except ValueError as error:
+        raise ValueError(f"MIDAS_DATA: {folder!r} is not allowed; {error}") from error
 
 
 def _own(name: str, own: UserDataset) -> Dataset:
