@@ -109,6 +109,11 @@ class Method(Strict):
     scale: Annotated[float, Field(gt=0)] | None = Field(
         None, description="attention: factor on the query-key product, null for 1/sqrt(d) [D]"
     )
+    offer_none: bool = Field(
+        False,
+        description="'none' is a candidate of every edge beside the space's own, as in the published searches of DARTS, whose "
+        "softmax has eight operations; it is decoded only if decode_none says so",
+    )
     none_logit: Literal["zero", "learned"] = Field(
         "zero", description="attention: 'none' has the zero key, hence logit 0 [D], or one learned logit per edge"
     )
