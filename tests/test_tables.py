@@ -416,7 +416,7 @@ def test_methods_that_were_offered_none_are_told_apart(plan: Plan, tmp_path: Pat
     header, _, *rows = cells(text.split("**darts on digits")[1].split("**Attention methods")[0])
     place = header.index("offer_none")
     assert {row[0]: row[place] for row in rows} == {name: str(name == "darts") for name in METHODS}
-    assert set(own(numbers, space="darts", method="darts")["offer_none"]) == {"True"}
+    assert set(own(numbers, space="darts", method="darts")["offer_none"]) == {True}
     shared, free = table_ablation.by_chance(SPACES["darts"].with_none(), True)
     chance = f'Cells drawn at random (darts, with "none"): agreement {shared:.2f}, free {free:.1f} on average.'
     assert chance in text
