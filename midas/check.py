@@ -180,6 +180,8 @@ def _transfer_problems(plan: Plan, space: Space, experiment: Experiment, transfe
             yield f"{key}.methods: {method!r} is no evaluated method of that experiment; allowed: {', '.join(experiment.methods)}"
     for seed in sorted(set(transfer.seeds or []) - set(plan.config.seeds)):
         yield f"{key}.seeds: {seed} is not allowed; allowed: {', '.join(map(str, plan.config.seeds))}"
+    if transfer.seeds and len(set(transfer.seeds)) < len(transfer.seeds):
+        yield f"{key}.seeds: {transfer.seeds} is not allowed; each seed once"
     if transfer.cells < space.min_cells:
         yield f"{key}.cells: {transfer.cells} is not allowed; {space.name} needs at least {space.min_cells}"
     if transfer.auxiliary > 0 and transfer.image_size != IMAGENET_SIDE:

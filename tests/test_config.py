@@ -1007,6 +1007,7 @@ def test_the_table_has_a_row_for_every_key():
         ),
         ({"methods": ["x"]}, "methods: method 'x' does not exist; allowed: midas, static, no_patch"),
         ({"seeds": [7]}, "seeds: 7 is not allowed; allowed: 0, 1"),
+        ({"seeds": [1, 0, 1]}, "seeds: [1, 0, 1] is not allowed; each seed once"),
         ({"cells": 2}, "cells: 2 is not allowed; darts needs at least 3"),
         (
             {"auxiliary": 0.4},
