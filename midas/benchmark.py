@@ -44,7 +44,8 @@ COLUMNS = {
 LARGEST_SIZE = 1000
 """No cell has so many millions of parameters or multiply-adds: such a number was not counted in millions."""
 SHUFFLED_BY = 88
-"""Seed of Python's generator, by which the benchmark's authors put all cells into order before they numbered them."""
+"""Seed of Python's generator, by which the authors put all cells into order before they numbered them
+(D-X-Y/AutoDL-Projects, exps/NAS-Bench-201/main.py); the topology cells of NATS-Bench have the same numbers."""
 
 Rows = dict[str, dict[str, float]]
 """The text of a cell -> its number in each column."""
