@@ -8,42 +8,39 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
-from midas.benchmark import read_header
+from midas.benchmark import read_table
+from midas.check_images import TRANSFER_SHRINK, analysis_problems, image_problems, read_cifar10_split, transfer_problems
 from midas.claims import read_claims
 from midas.config import Analysis, Config, ConfigError, Experiment, parse
-from midas.datasets import IMAGE_FOLDERS, KNOWN, Dataset, class_names, read_split
+from midas.datasets import IMAGE_FOLDERS, KNOWN, Dataset, class_names
 from midas.interrupted import elsewhere
 from midas.plan import Cell, Plan
 from midas.settings import Cost, Method, Transfer
 from midas.spaces import SPACES, Space
+from midas.yaml_files import parse_yaml, read_yaml
 
 IMAGENET_SIDE = 224
-TRANSFER_SHRINK = 32
-"""The network for large images halves them five times."""
 
 
 def read_config(path: Path, changes: list[str]) -> dict[str, Any]:
     """A configuration file with some of its top keys replaced by ``key=value``, the value in YAML.
 
     Raises:
-        ValueError: the file can't be read, isn't YAML, or a change isn't of that form.
+        ValueError: the file can't be read, isn't YAML or has a key twice, or a change isn't of that form.
     """
-    try:
-        raw = yaml.safe_load(path.read_text())
-        pairs = [change.partition("=") for change in changes]
-        values = {key: yaml.safe_load(value) for key, _, value in pairs}
-    except OSError as error:
-        raise ValueError(f"{path} can't be read: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+    raw = read_yaml(path)
     if not isinstance(raw, dict):
         raise ValueError(f"{path}: not a configuration; it must be a mapping of keys to values")
-    for change, (key, sign, _) in zip(changes, pairs, strict=True):
+    values: dict[str, Any] = {}
+    for change in changes:
+        key, sign, value = change.partition("=")
         if not (key and sign):
             raise ValueError(f"{change!r} is not allowed; key=value")
+        if key in values:
+            raise ValueError(f"{change!r} is not allowed; {key} was given before, each key once")
+        values[key] = parse_yaml(value, change)
     return raw | values
 
 
@@ -101,10 +98,16 @@ def _problems(plan: Plan) -> Iterator[str]:
         yield f"datasets.{name}: the name is taken by an embedded or published data set; choose another"
     if config.data_root is not None and not os.path.isdir(config.data_root):
         yield f"data_root: {config.data_root!r} is not an existing folder"
+    for key in ("results_dir", "figures_dir"):
+        if os.path.isfile(folder := getattr(config, key)):
+            yield f"{key}: {folder!r} is not allowed; it is a file, not a folder"
     looked_up = [plan.cell_folder(cell) / "lookup/metrics.json" for cell in plan.cells("nas_bench_201", evaluated=True)]
     if not (looked_up and all(path.exists() for path in looked_up)):  # else published results are redrawn without it
-        yield from _file_problems("nas_bench_201_table", config.nas_bench_201_table, read_header)
-    yield from _file_problems("cifar10_split", config.cifar10_split, read_split)
+        cells = config.nas_bench_201_cells
+        yield from _file_problems(
+            "nas_bench_201_table", config.nas_bench_201_table, lambda path: read_table(path, cells)
+        )
+    yield from _file_problems("cifar10_split", config.cifar10_split, read_cifar10_split)
     yield from _file_problems("claims", config.claims, read_claims)
     names = [(e.space, e.dataset) for e in config.experiments]
     for index, experiment in enumerate(config.experiments):
@@ -138,6 +141,7 @@ def _experiment_problems(plan: Plan, experiment: Experiment, key: str) -> Iterat
     if dataset.kind in ("imagenet", "digit_photos"):
         yield f"{key}.dataset: {experiment.dataset!r} is not allowed; its images are read one by one, for a transfer alone"
         return
+    yield from image_problems(plan, space, experiment, dataset, key)
     for method in dict.fromkeys(experiment.methods + experiment.ablation):
         if method in plan.config.methods:
             yield from _method_problems(
@@ -178,6 +182,8 @@ def _transfer_problems(plan: Plan, space: Space, experiment: Experiment, transfe
             yield f"{key}.methods: {method!r} is no evaluated method of that experiment; allowed: {', '.join(experiment.methods)}"
     for seed in sorted(set(transfer.seeds or []) - set(plan.config.seeds)):
         yield f"{key}.seeds: {seed} is not allowed; allowed: {', '.join(map(str, plan.config.seeds))}"
+    if transfer.seeds and len(set(transfer.seeds)) < len(transfer.seeds):
+        yield f"{key}.seeds: {transfer.seeds} is not allowed; each seed once"
     if transfer.cells < space.min_cells:
         yield f"{key}.cells: {transfer.cells} is not allowed; {space.name} needs at least {space.min_cells}"
     if transfer.auxiliary > 0 and transfer.image_size != IMAGENET_SIDE:
@@ -205,6 +211,8 @@ def _transfer_problems(plan: Plan, space: Space, experiment: Experiment, transfe
         return
     if dataset.kind not in IMAGE_FOLDERS:
         yield f"{key}.dataset: {transfer.dataset!r} is not allowed; allowed: digit_photos, imagenet, or a data set of kind folder"
+        return
+    yield from transfer_problems(dataset, transfer, key)
 
 
 def _cost_problems(
@@ -246,8 +254,7 @@ def _method_problems(
         return
     shrink = max(layer.shrink for layer in space.skeleton(experiment.search.cells))
     if any(side % shrink for side in dataset.image):
-        yield f"{key}.dataset: images of {dataset.image[0]}x{dataset.image[1]} can't be halved to 1/{shrink}"
-        return
+        return  # said of the experiment
     warmup, epochs = method.warmup_epochs, experiment.search.epochs
     if warmup >= epochs:
         yield f"{method_key}.warmup_epochs: {warmup} is not allowed; fewer than the epochs of {key}.search ({epochs})"
@@ -292,15 +299,17 @@ def _analysis_problems(plan: Plan, analysis: Analysis) -> Iterator[str]:
     for name in dict.fromkeys([analysis.method, *analysis.compare]):
         if name not in allowed:
             yield f"analysis: method {name!r} is no attention method of that experiment; allowed: {', '.join(allowed)}"
-    yield from _group_problems(plan, analysis)
-
-
-def _group_problems(plan: Plan, analysis: Analysis) -> Iterator[str]:
-    """Groups must be at least two, of different classes of the data set, two or more in each."""
     try:
-        classes = class_names(plan.dataset(analysis.dataset))
+        dataset = plan.dataset(analysis.dataset)
     except (ValueError, AssertionError):
         return  # said elsewhere
+    yield from analysis_problems(dataset, analysis)
+    yield from _group_problems(dataset, analysis)
+
+
+def _group_problems(dataset: Dataset, analysis: Analysis) -> Iterator[str]:
+    """Groups must be at least two, of different classes of the data set, two or more in each."""
+    classes = class_names(dataset)
     grouped = [name for members in analysis.groups.values() for name in members]
     for name in dict.fromkeys(grouped):
         if name not in classes:

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import AfterValidator, Field
 
 from midas.config import ConfigError, parse
 from midas.settings import Name, Positive, Rate, Strict
 from midas.spaces import SPACES
+from midas.yaml_files import read_yaml
 
 Metric = Literal[
     "optimal_cell", "top1", "best_published", "weight_spread", "dip_rejections", "class_similarity", "transfer_error"
@@ -68,11 +68,7 @@ def read_claims(path: str | Path) -> Claims:
     Raises:
         ValueError: with one line for each mistake, naming file, claim, key, value and what is allowed.
     """
-    try:
-        raw = yaml.safe_load(Path(path).read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = " ".join((getattr(error, "strerror", None) or str(error)).split())
-        raise ValueError(f"{path}: can't be read: {reason}") from error
+    raw = read_yaml(Path(path))
     try:
         claims: Claims = parse(raw, Claims)
     except ConfigError as error:

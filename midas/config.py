@@ -12,7 +12,8 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
-from midas.settings import Cost, Method, Name, Positive, Retrain, Search, Strict, Transfer, UserDataset
+from midas.benchmark import CELLS
+from midas.settings import Cost, Location, Method, Name, Positive, Retrain, Search, Strict, Transfer, UserDataset
 
 
 class Experiment(Strict):
@@ -84,21 +85,25 @@ class Config(Strict):
         description="whether an interrupted search, retraining or transfer may go on with other threads or on another device "
         "than it began with, so with another rounding; false: that is refused before any job starts",
     )
-    results_dir: str = Field("results", description="folder of results, relative to the repository's root")
-    figures_dir: str = Field("figures", description="folder of figures, relative to the repository's root")
-    data_root: str | None = Field(
+    results_dir: Location = Field("results", description="folder of results, relative to the repository's root")
+    figures_dir: Location = Field("figures", description="folder of figures, relative to the repository's root")
+    data_root: Location | None = Field(
         None,
         description="existing folder with the data sets as torchvision lays them out, never written to; null: the environment "
         "variable MIDAS_DATA, or else a download to data/ with check sums",
     )
-    nas_bench_201_table: str | None = Field(
+    nas_bench_201_table: Location | None = Field(
         None,
         description="table of NAS-Bench-201 (columns: docs in config/README.md); null: cells are trained instead of looked up",
     )
-    cifar10_split: str | None = Field(
+    nas_bench_201_cells: Annotated[int, Field(ge=1, le=CELLS)] = Field(
+        CELLS,
+        description="cells of that table: all of the benchmark's; fewer for a table of some of them, e.g. for a test",
+    )
+    cifar10_split: Location | None = Field(
         None,
-        description="JSON file with the index lists train and valid (may be gzipped) of the search on CIFAR-10; "
-        "null: fixed random halves",
+        description="JSON file with the index lists train and valid (may be compressed; also as NAS-Bench-201's authors ship "
+        "it) of the search on CIFAR-10; null: fixed random halves",
     )
     open_images: bool = Field(
         True,
@@ -109,7 +114,7 @@ class Config(Strict):
         False,
         description="show the seeds of which everything is finished, and say which are left out, instead of making those",
     )
-    claims: str = Field("config/claims.yaml", description="file of the claims that are checked")
+    claims: Location = Field("config/claims.yaml", description="file of the claims that are checked")
     datasets: dict[Name, UserDataset] = Field({}, description="data sets of your own by name")
     methods: dict[Name, Method] = Field(min_length=1, description="methods by name")
     experiments: list[Experiment] = Field(min_length=1, description="what is searched, on what, by which methods")

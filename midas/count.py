@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from copy import deepcopy
 from pathlib import Path
@@ -63,7 +64,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def _genotype(argument: str) -> Genotype:
-    if argument.lstrip().startswith(("|", "Genotype")):
+    if not os.path.exists(argument) and any(sign in argument for sign in "|("):  # no name of a file
         return parse(argument)
     try:
         return load(Path(argument))

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import os
-import zlib
+from itertools import pairwise
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from midas.npz import Npz
-from midas.settings import Strict, UserDataset
+from midas.settings import Strict, UserDataset, expanded
+from midas.texts import read_text
 
 DOWNLOADS = Path("data")
 """Where data sets are downloaded to when the user names no folder."""
@@ -100,7 +100,7 @@ def resolve(name: str, own: dict[str, UserDataset], data_root: str | None, cifar
     known = KNOWN[name]
     if known.kind not in FILES:
         return known
-    root = data_root or os.environ.get("MIDAS_DATA")
+    root = data_root or _environments()
     if root is not None:
         for file in FILES[known.kind]:
             if not (Path(root) / file).exists():
@@ -114,6 +114,15 @@ def resolve(name: str, own: dict[str, UserDataset], data_root: str | None, cifar
     return known.model_copy(update={"path": root or str(DOWNLOADS), "download": root is None, "split": split})
 
 
+def _environments() -> str | None:
+    """The data folder that the environment names, if it does."""
+    folder = os.environ.get("MIDAS_DATA", "")
+    try:
+        return expanded(folder) or None
+    except ValueError as error:
+        raise ValueError(f"MIDAS_DATA: {folder!r} is not allowed; {error}") from error
+
+
 def _own(name: str, own: UserDataset) -> Dataset:
     path = Path(own.path)
     if not path.exists():
@@ -125,20 +134,34 @@ def _own(name: str, own: UserDataset) -> Dataset:
 
 
 def read_split(path: Path) -> dict[str, list[int]]:
-    """The index lists "train" and "valid" of a search split, plain or gzipped JSON.
+    """The index lists "train" and "valid" of a search split: JSON, may be compressed (see `midas.texts`).
+
+    A list may be written as the authors of NAS-Bench-201 write it, the name of a type before its numbers: ["int", ["0", "5"]].
 
     Raises:
-        ValueError: the file can't be read or lacks a list.
+        ValueError: the file can't be read, lacks a list, or the lists don't hold different images, each once.
     """
     try:
-        raw = path.read_bytes()
-        lists = json.loads(gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw)
-        found = {name: lists[name] for name in ("train", "valid")}
-        if not all(type(index) is int for indices in found.values() for index in indices) or not all(found.values()):
-            raise ValueError("each list must hold indices of images")
+        lists = json.loads(read_text(path))
+        found = {name: _indices(name, lists[name]) for name in ("train", "valid")}
+        both = sorted(found["train"] + found["valid"])
+        if both[0] < 0:
+            raise ValueError(f"image {both[0]} does not exist; they count from 0")
+        if (again := next((a for a, b in pairwise(both) if a == b), None)) is not None:
+            raise ValueError(f"image {again} is there twice; train and valid must be different images, each once")
         return found
-    except (OSError, EOFError, zlib.error, ValueError, TypeError, KeyError) as error:
-        raise ValueError(f"{path}: not a JSON file with the index lists train and valid: {error}") from error
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        reason = f"list {error} is missing" if isinstance(error, KeyError) else error
+        raise ValueError(f"{path}: not a JSON file with the index lists train and valid: {reason}") from error
+
+
+def _indices(name: str, values: Any) -> list[int]:
+    match values:
+        case ["int", [*texts]] if all(isinstance(text, str) and text.isdecimal() for text in texts):
+            values = [int(text) for text in texts]
+    if not (isinstance(values, list) and values and all(type(index) is int for index in values)):
+        raise ValueError(f"{name} must hold indices of images")
+    return values
 
 
 def _npz_facts(path: Path) -> tuple[int, tuple[int, int]]:

@@ -105,7 +105,7 @@ def random_genotype(space: Space, seed: int, decode_none: bool | None = None) ->
 
 def decode(run: DecodeRun, folder: Path) -> None:
     """Write genotype.json of a dump, or of a random cell where there is none."""
-    space = get_space(run.space)
+    space = get_space(run.space, run.method.offer_none)
     if run.dump is None:
         genotype = random_genotype(space, run.seed, run.method.decode_none)
     else:

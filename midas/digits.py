@@ -10,8 +10,9 @@ import numpy as np
 from midas.datasets import Dataset
 
 PAIRS_PER_CLASS = {"train": 10, "test": 4}
+DIGITS = 1_797
 DIGITS_TEST = 360
-"""Test images of the digits: a fifth of the 1,797."""
+"""Test images of the digits: a fifth of them."""
 
 Arrays = tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 """Pixels uint8 [n, 3, height, width] and labels of the training and of the test images."""

@@ -14,7 +14,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from midas.genotype import Genotype, Node
+from midas.genotype import Genotype, Node, check_nodes
 from midas.operations import FactorizedReduce, Norm, ReLUConvBN, make
 from midas.spaces import SPACES
 from midas.spaces.darts import DARTS
@@ -282,11 +282,7 @@ def _check(genotype: Genotype, cells: int) -> None:
     space = SPACES[genotype.space]
     if cells < space.min_cells:
         raise ValueError(f"cells: {cells} is not allowed; {space.name} needs at least {space.min_cells}")
-    for kind, spec in space.cells.items():
-        found = [len(node) for node in genotype.cells[kind]]
-        expected = [space.kept_edges or len(spec.incoming(node)) for node in spec.nodes]
-        if found != expected:
-            raise ValueError(f"{kind} cell: its nodes have {found} edges; in {space.name} they have {expected}")
+    check_nodes(genotype)
 
 
 def set_drop_path(network: nn.Module, probability: float) -> None:

@@ -5,15 +5,17 @@ Defaults are the paper's protocol; what the paper leaves open and this project d
 
 from __future__ import annotations
 
+import os
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 Positive = Annotated[int, Field(ge=1)]
 Cells = Annotated[int, Field(ge=1, le=1000)]
 Rate = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+BelowOne = Annotated[float, Field(ge=0, lt=1)]
 Precision = Literal["float32", "bfloat16"]
 
 
@@ -26,10 +28,45 @@ def _plain_name(name: str) -> str:
 Name = Annotated[str, AfterValidator(_plain_name)]
 
 
+def expanded(path: str) -> str:
+    """A path with its ``~`` and ``$NAME`` replaced, as a shell would.
+
+    Raises:
+        ValueError: there is no such user or variable.
+    """
+    found = os.path.expanduser(os.path.expandvars(path))
+    if unset := re.search(r"\$(\w+|\{[^}]*\})", found):
+        raise ValueError(f"the environment variable {unset[1].strip('{}')} is not set")
+    if found.startswith("~"):
+        raise ValueError(f"there is no user {found.partition('/')[0][1:]}; a folder of that name is ./{found}")
+    return found
+
+
+Location = Annotated[str, AfterValidator(expanded)]
+"""A file or folder; ``~`` and ``$NAME`` in it are replaced."""
+
+
 class Strict(BaseModel):
     """A group of keys that refuses unknown ones and never changes."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """Python takes true for 1; a key that is a number has other values."""
+        assert info.field_name is not None
+        if _holds_truth(value) and not _takes_truth(cls.model_fields[info.field_name].annotation):
+            raise ValueError("true and false are no numbers")
+        return value
+
+
+def _holds_truth(value: Any) -> bool:
+    return isinstance(value, bool) or (isinstance(value, list | tuple) and any(map(_holds_truth, value)))
+
+
+def _takes_truth(annotation: Any) -> bool:
+    return annotation in (bool, Any) or any(map(_takes_truth, get_args(annotation)))
 
 
 class Method(Strict):
@@ -72,6 +109,11 @@ class Method(Strict):
     scale: Annotated[float, Field(gt=0)] | None = Field(
         None, description="attention: factor on the query-key product, null for 1/sqrt(d) [D]"
     )
+    offer_none: bool = Field(
+        False,
+        description="'none' is a candidate of every edge beside the space's own, as in the published searches of DARTS, whose "
+        "softmax has eight operations; it is decoded only if decode_none says so",
+    )
     none_logit: Literal["zero", "learned"] = Field(
         "zero", description="attention: 'none' has the zero key, hence logit 0 [D], or one learned logit per edge"
     )
@@ -105,7 +147,7 @@ class Search(Strict):
     weight_decay: Rate = Field(3e-4, description="weight decay of the weights")
     clip: Rate = Field(5.0, description="largest norm of the weights' gradient, 0 for no clipping")
     arch_lr: Rate = Field(3e-4, description="Adam learning rate of the architecture parameters")
-    arch_betas: tuple[Fraction, Fraction] = Field((0.5, 0.999), description="Adam betas of the architecture parameters")
+    arch_betas: tuple[BelowOne, BelowOne] = Field((0.5, 0.999), description="Adam betas of the architecture parameters")
     arch_weight_decay: Rate = Field(1e-3, description="weight decay of the architecture parameters")
     precision: Precision = Field("float32", description="bfloat16: automatic mixed precision")
     channels_last: bool = Field(True, description="memory layout of the maps; values differ by rounding only")
@@ -147,13 +189,9 @@ class Retrain(Strict):
     clip: Rate = Field(5.0, description="largest norm of the gradient, 0 for no clipping")
     cutout: Annotated[int, Field(ge=0)] = Field(16, description="side of the square that cutout blanks, 0 for none")
     auxiliary: Rate = Field(0.4, description="weight of the auxiliary head's loss (DARTS networks), 0 for no head")
-    drop_path: Annotated[float, Field(ge=0, lt=1)] = Field(
-        0.2, description="drop-path probability at the end, linear from 0 (DARTS)"
-    )
-    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="label smoothing")
-    ema: Annotated[float, Field(ge=0, lt=1)] = Field(
-        0.0, description="decay of an average of the weights that is evaluated, 0 for none"
-    )
+    drop_path: BelowOne = Field(0.2, description="drop-path probability at the end, linear from 0 (DARTS)")
+    label_smoothing: BelowOne = Field(0.0, description="label smoothing")
+    ema: BelowOne = Field(0.0, description="decay of an average of the weights that is evaluated, 0 for none")
     precision: Precision = Field("float32", description="bfloat16: automatic mixed precision")
     channels_last: bool = Field(True, description="memory layout of the maps; values differ by rounding only")
 
@@ -180,9 +218,9 @@ class Transfer(Strict):
     momentum: Fraction = Field(0.9, description="SGD momentum")
     weight_decay: Rate = Field(3e-5, description="weight decay")
     clip: Rate = Field(5.0, description="largest norm of the gradient, 0 for no clipping")
-    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = Field(0.1, description="label smoothing")
+    label_smoothing: BelowOne = Field(0.1, description="label smoothing")
     auxiliary: Rate = Field(0.4, description="weight of the auxiliary head's loss, 0 for no head")
-    drop_path: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="drop-path probability at the end")
+    drop_path: BelowOne = Field(0.0, description="drop-path probability at the end")
     crop_scale: Annotated[float, Field(gt=0, le=1)] = Field(
         0.08, description="augmentation: smallest share of an image that a random crop keeps"
     )
@@ -190,9 +228,7 @@ class Transfer(Strict):
     color_jitter: Rate = Field(0.4, description="augmentation: strength of colour jitter, 0 for none")
     mixup: Rate = Field(0.0, description="alpha of mixup, 0 for none")
     cutmix: Rate = Field(0.0, description="alpha of cutmix, 0 for none")
-    ema: Annotated[float, Field(ge=0, lt=1)] = Field(
-        0.0, description="decay of an average of the weights that is evaluated, 0 for none"
-    )
+    ema: BelowOne = Field(0.0, description="decay of an average of the weights that is evaluated, 0 for none")
     precision: Precision = Field("bfloat16", description="bfloat16: automatic mixed precision")
     channels_last: bool = Field(True, description="memory layout of the maps; values differ by rounding only")
     workers: Annotated[int, Field(ge=0)] = Field(8, description="processes that decode images, for each GPU")
@@ -222,7 +258,7 @@ class UserDataset(Strict):
         description="npz: x_train, y_train, x_test, y_test with images [n, height, width, 3] uint8; folder: train/ and test/ "
         "(or val/, where there is no test/) with a folder of images for each class"
     )
-    path: str = Field(description="the file or folder")
+    path: Location = Field(description="the file or folder")
     image_size: Positive | None = Field(None, description="folder: side to which images are resized and cropped")
     flip: bool = Field(True, description="augmentation: mirror half of the images")
     padding: Annotated[int, Field(ge=0)] = Field(

@@ -380,7 +380,8 @@ def test_a_mistake_in_the_file_is_one_line_with_file_claim_key_and_value(change,
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("sizes: [demo\n", "can't be read"),
+        ("sizes: [demo\n", "claims.yaml: not YAML: "),
+        ("sizes: [demo]\nclaims: []\nsizes: [test]\n", "key 'sizes' is there twice, in lines 1 and 3; each once"),
         ("- C1\n", "is not allowed"),
         ("sizes: [demo]\n", "claims: missing"),
         (yaml.safe_dump({"sizes": ["demo"], "claims": [CLAIM, CLAIM]}), "claims: 'C1' appears twice"),

@@ -2,6 +2,7 @@ import copy
 import csv
 import gzip
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,9 +17,12 @@ from hypothesis import strategies as st
 
 import midas.settings
 from midas import config
-from midas.benchmark import COLUMNS
-from midas.check import load
+from midas.analysis.statistics import FEWEST_IMAGES
+from midas.benchmark import CELLS, COLUMNS, numbers
+from midas.check import load, read_config
+from midas.check_images import FEWEST_TESTED, training_images
 from midas.config import Analysis, Config, ConfigError, Experiment
+from midas.data import load as load_images
 from midas.datasets import FILES, KNOWN
 from midas.resolved import DecodeRun, LookupRun, RetrainRun, SearchRun
 from midas.search import search
@@ -121,6 +125,15 @@ def test_the_configurations_of_the_project_load(path, tmp_path, data_root, reque
     plan = load(raw)
     assert list(plan.cells())
     assert plan.config.paper_protocol == (path.name == "paper.yaml")
+
+
+@pytest.mark.parametrize(
+    "path", sorted(ROOT.glob("results/published/*/config.yaml")), ids=lambda path: path.parent.name
+)
+def test_the_published_configurations_load_without_data_and_table(path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("MIDAS_DATA", "nowhere")
+    assert load(read_config(path, [])).config.note
 
 
 def test_the_demo_needs_no_data(tmp_path):
@@ -439,6 +452,11 @@ def write_npz(path, side=16, **changes):
     np.savez(path, **{name: array for name, array in arrays.items() if array is not None})
 
 
+def small_batches(raw):
+    for step in ("search", "retrain"):
+        raw["experiments"][0][step]["batch_size"] = 2
+
+
 def use_own(raw, path, **keys):
     raw["datasets"] = {"own": {"kind": "npz", "path": str(path), **keys}}
     raw["experiments"] = [raw["experiments"][0] | {"dataset": "own"}]
@@ -448,6 +466,7 @@ def use_own(raw, path, **keys):
 def test_a_data_set_of_the_user(raw, tmp_path):
     write_npz(tmp_path / "own.npz")
     use_own(raw, tmp_path / "own.npz", padding=1)
+    small_batches(raw)
     dataset = load(raw).dataset("own")
     assert (dataset.classes, dataset.image, dataset.padding, dataset.flip) == (3, (16, 16), 1, True)
 
@@ -542,17 +561,18 @@ def test_figures_are_redrawn_where_the_data_are_not(raw, tmp_path, monkeypatch):
 
 
 def write_table(path, columns=COLUMNS, opener=open):
+    cell, number = next(iter(numbers().items()))
     with opener(path, "wt", newline="") as file:
         rows = csv.DictWriter(file, columns)
         rows.writeheader()
-        rows.writerow(dict.fromkeys(columns, 1))
+        rows.writerow({name: {"arch": cell, "index": number}.get(name, 50) for name in columns})
 
 
 @pytest.mark.parametrize("opener", [open, gzip.open])
 def test_with_a_table_nothing_needs_to_be_retrained(raw, tmp_path, opener):
     write_table(tmp_path / "table", [*COLUMNS, "another"], opener)
     del raw["experiments"][0]["retrain"]
-    plan = load(raw | {"nas_bench_201_table": str(tmp_path / "table")})
+    plan = load(raw | {"nas_bench_201_table": str(tmp_path / "table"), "nas_bench_201_cells": 1})
     assert plan.evaluation("nas_bench_201") == "lookup"
     assert plan.evaluation("darts") == "retrain"
     assert json.loads(plan.run("lookup", "nas_bench_201", "digits", "midas", 1))["table"] == str(tmp_path / "table")
@@ -568,6 +588,26 @@ def test_a_table_without_a_column(raw, tmp_path):
 def test_a_table_that_is_missing(raw):
     (line,) = problems(raw | {"nas_bench_201_table": "/no/t.csv"})
     assert line.startswith("nas_bench_201_table: /no/t.csv: not a readable table: ")
+
+
+def test_a_table_must_have_all_cells_unless_a_key_says_how_many(raw, tmp_path):
+    write_table(tmp_path / "t.csv")
+    raw["nas_bench_201_table"] = table = str(tmp_path / "t.csv")
+    fewer = "15,625, each once; the key nas_bench_201_cells says how many a smaller table has"
+    assert problems(raw) == [f"nas_bench_201_table: {table}: 1 cells are not allowed; {fewer}"]
+    assert problems(raw | {"nas_bench_201_cells": 2}) == [
+        f"nas_bench_201_table: {table}: 1 cells are not allowed; 2, each once"
+    ]
+    assert load(raw | {"nas_bench_201_cells": 1}).config.nas_bench_201_cells == 1
+    assert problems(raw | {"nas_bench_201_cells": CELLS + 1})[0].startswith("nas_bench_201_cells: 15626 is not allowed")
+
+
+def test_a_wrong_line_of_a_table_ends_in_a_line(raw, tmp_path):
+    write_table(tmp_path / "t.csv")
+    (tmp_path / "t.csv").write_text((tmp_path / "t.csv").read_text().replace("50", "nan", 1))
+    (line,) = problems(raw | {"nas_bench_201_table": str(tmp_path / "t.csv"), "nas_bench_201_cells": 1})
+    wrong = "c10_valid_acc_200: nan is not allowed; percent, 0 to 100"
+    assert line == f"nas_bench_201_table: {tmp_path}/t.csv, line 2: {wrong}"
 
 
 def flip_bits(content):
@@ -594,6 +634,17 @@ SPLITS = {
 }
 
 
+SPLITS |= {
+    "an image twice": b'{"train": [1, 2], "valid": [2]}',
+    "an image below 0": b'{"train": [1, -2], "valid": [2]}',
+    "another type": b'{"train": ["float", ["1"]], "valid": ["int", ["2"]]}',
+    "no number in the authors' form": b'{"train": ["int", ["1.5"]], "valid": ["int", ["2"]]}',
+    "an empty list in the authors' form": b'{"train": ["int", []], "valid": ["int", ["2"]]}',
+    "UTF-16 without a mark": '{"train": [1], "valid": [2]}'.encode("utf-16-le"),
+    "Zstandard": b"(\xb5/\xfd" + bytes(9),
+}
+
+
 @pytest.mark.parametrize("split", SPLITS)
 def test_a_damaged_split_file(raw, tmp_path, split):
     (tmp_path / "split").write_bytes(SPLITS[split])
@@ -603,12 +654,238 @@ def test_a_damaged_split_file(raw, tmp_path, split):
 
 
 def test_the_split_is_for_cifar10_alone(raw, tmp_path, data_root):
-    (tmp_path / "split").write_text('{"train": [1], "valid": [2]}')
+    (tmp_path / "split").write_text(json.dumps({"train": list(range(64)), "valid": list(range(100, 164))}))
     raw["experiments"][0]["dataset"] = "cifar10"
     plan = load(raw | {"cifar10_split": str(tmp_path / "split"), "data_root": str(data_root)})
     assert plan.dataset("cifar10").split == str(tmp_path / "split")
     assert plan.dataset("digits").split is None
     assert plan.dataset("cifar100").split is None
+
+
+# --- what would end in a job, said before any
+
+
+def test_strings_and_whole_floats_are_numbers_and_truth_is_not(raw):
+    """Python takes true for 1; numbers and lists of them are refused alike, keys that are true or false take it."""
+    raw["experiments"][0]["search"] |= {"epochs": 3.0, "channels": "8", "channels_last": True}
+    raw["experiments"][0]["search"]["fast"] = 0
+    settings = load(raw).config.experiments[0].search
+    assert (settings.epochs, settings.channels, settings.channels_last, settings.fast) == (3, 8, True, False)
+    for key, value in {
+        "threads": True,
+        "seeds": [True],
+        "methods.midas.patch_size": True,
+        "methods.midas.scale": True,
+        "experiments.0.search.lr": False,
+        "experiments.0.search.arch_betas": [True, 0.5],
+        "experiments.1.cost": COST | {"resolutions": [True]},
+        "datasets": {"own": {"kind": "npz", "path": "x", "padding": True}},
+    }.items():
+        changed = copy.deepcopy(raw)
+        put(changed, key, value)
+        (line,) = [line for line in problems(changed) if "true and false" in line]
+        assert re.fullmatch(rf"{re.escape(key)}\S*: .+ is not allowed; true and false are no numbers", line)
+
+
+@pytest.mark.parametrize("betas", [[1.0, 0.999], [0.5, 1]])
+def test_a_beta_of_1_is_refused_since_adam_divides_by_what_is_left(raw, betas):
+    raw["experiments"][0]["search"]["arch_betas"] = betas
+    (line,) = problems(raw)
+    assert re.match(r"experiments\.0\.search\.arch_betas\.[01]: 1.* is not allowed; input should be less than 1", line)
+
+
+def test_known_numbers_of_images_are_those_of_the_data(digits_and_pairs):
+    for dataset, images in digits_and_pairs:
+        assert training_images(dataset) == len(images)
+
+
+@pytest.fixture
+def digits_and_pairs():
+    return [(KNOWN[name], load_images(KNOWN[name], torch.device("cpu"))[0]) for name in ("digits", "digit_pairs")]
+
+
+@pytest.mark.parametrize(
+    ("dataset", "search", "retrain"),
+    [("digits", 718, 1437), ("digit_pairs", 500, 1000), ("cifar10", 25_000, 50_000), ("svhn", 36_628, 73_257)],
+)
+def test_batches_larger_than_the_data_are_refused(raw, data_root, dataset, search, retrain):
+    raw |= {"experiments": raw["experiments"][:1], "analysis": None, "data_root": str(data_root)}
+    raw["experiments"][0]["dataset"] = dataset
+    raw["experiments"][0]["search"]["batch_size"] = search
+    raw["experiments"][0]["retrain"]["batch_size"] = retrain
+    load(raw)
+    raw["experiments"][0]["search"]["batch_size"] += 1
+    raw["experiments"][0]["retrain"]["batch_size"] += 1
+    first, second = problems(raw)
+    assert first.startswith(
+        f"experiments.0.search.batch_size: {search + 1} is not allowed; {dataset} has {search} training"
+    )
+    images = f"{dataset} has {retrain} training images"
+    assert second == f"experiments.0.retrain.batch_size: {retrain + 1} is not allowed; {images}"
+
+
+def test_batches_of_the_users_images_and_of_a_split_are_counted_too(raw, tmp_path, data_root):
+    write_npz(tmp_path / "own.npz")
+    use_own(raw, tmp_path / "own.npz")
+    small_batches(raw)
+    raw["experiments"][0]["search"]["batch_size"] = 4
+    halves = "own has 3 training images for the weights and 3 for the architecture"
+    assert problems(raw) == [f"experiments.0.search.batch_size: 4 is not allowed; {halves}"]
+    on_cifar10(raw)
+    (tmp_path / "split").write_text('{"train": [0, 1, 2, 3], "valid": [5, 6, 7]}')
+    halves = "cifar10 has 4 training images for the weights and 3 for the architecture"
+    raw |= {"data_root": str(data_root), "cifar10_split": str(tmp_path / "split")}
+    assert problems(raw) == [f"experiments.0.search.batch_size: 4 is not allowed; {halves}"]
+
+
+def test_a_split_of_images_that_do_not_exist(raw, tmp_path, data_root):
+    path = tmp_path / "split"
+    lists = {"train": list(range(64)), "valid": list(range(49_900, 50_000))}
+    on_cifar10(raw)
+    raw |= {"data_root": str(data_root), "cifar10_split": str(path)}
+    path.write_text(json.dumps(lists))
+    load(raw)
+    path.write_text(json.dumps(lists | {"train": [*lists["train"], 50_000]}))
+    assert problems(raw) == [f"cifar10_split: {path}: image 50000 does not exist; CIFAR-10 has 0 to 49999"]
+
+
+def test_random_cells_need_images_that_can_be_halved_where_they_are_trained(raw, tmp_path):
+    write_npz(tmp_path / "own.npz", side=14)
+    use_own(raw, tmp_path / "own.npz")
+    small_batches(raw)
+    raw["methods"] = {"random": {"weights": "random"}}
+    raw["experiments"][0]["methods"] = ["random"]
+    assert problems(raw) == ["experiments.0.dataset: images of 14x14 can't be halved to 1/4"]
+    write_table(tmp_path / "t.csv")  # looked up, they are not
+    load(raw | {"nas_bench_201_table": str(tmp_path / "t.csv"), "nas_bench_201_cells": 1})
+
+
+@pytest.mark.parametrize(
+    ("images", "side", "batch", "decode", "wrong"),
+    [
+        (16, 4, 4, 1, True),
+        (16, 4, 4, 2, False),
+        (16, 8, 4, 1, False),  # its smallest maps are 2x2
+        (6, 4, 2, None, True),  # three validation images make batches of two and one
+        (8, 4, 2, None, False),
+        (6, 4, 2, 3, False),
+    ],
+)
+def test_one_image_whose_map_is_one_pixel_cannot_be_normalised(raw, tmp_path, images, side, batch, decode, wrong):
+    x, y = np.zeros((images, side, side, 3), np.uint8), np.arange(images) % 2
+    write_npz(tmp_path / "own.npz", x_train=x, y_train=y, x_test=x, y_test=y)
+    use_own(raw, tmp_path / "own.npz")
+    small_batches(raw)
+    raw["experiments"][0]["search"]["batch_size"] = batch
+    raw["experiments"][0]["retrain"]["cutout"] = 0
+    raw["methods"]["midas"] |= {"decode_batch": decode, "patch_size": None}
+    raw["experiments"][0]["methods"] = ["midas"]
+    if not wrong:
+        load(raw)
+        return
+    (line,) = problems(raw)
+    assert line.startswith(f"methods.midas.decode_batch: {decode or 'null'} is not allowed; it cuts the {images // 2}")
+
+
+def test_an_analysis_needs_two_classes_and_images_to_test(raw, tmp_path):
+    x = np.zeros((10, 16, 16, 3), np.uint8)
+    for classes, count, words in ((1, 10, "it has one class, and classes are compared"), (2, 6, "it has 3 images")):
+        y = np.arange(count) % classes
+        write_npz(tmp_path / "own.npz", x_train=x[:count], y_train=y, x_test=x[:count], y_test=y)
+        use_own(raw, tmp_path / "own.npz", padding=count)
+        small_batches(raw)
+        load(raw)
+        raw["analysis"] = {"space": "nas_bench_201", "dataset": "own", "method": "midas", "compare": ["midas"]}
+        (line,) = problems(raw)
+        assert line.startswith(f"analysis.dataset: 'own' is not allowed; {words}")
+    assert FEWEST_TESTED == FEWEST_IMAGES
+
+
+def test_a_cut_out_that_leaves_nothing_and_nesterov_without_momentum(raw):
+    raw["experiments"] = raw["experiments"][:1]
+    raw["analysis"] = None
+    raw["experiments"][0]["retrain"] |= {"cutout": 31, "nesterov": True}
+    load(raw)
+    raw["experiments"][0]["retrain"] |= {"cutout": 32, "momentum": 0}
+    whole = "on 16x16 images, none of which would show anything; below 32"
+    assert problems(raw) == [
+        f"experiments.0.retrain.cutout: 32 is not allowed {whole}",
+        "experiments.0.retrain.nesterov: true is not allowed with momentum 0",
+    ]
+
+
+@pytest.mark.parametrize("key", ["results_dir", "figures_dir"])
+def test_a_folder_of_results_that_is_a_file(raw, tmp_path, key):
+    (tmp_path / "file").touch()
+    assert problems(raw | {key: str(tmp_path / "file")}) == [
+        f"{key}: '{tmp_path}/file' is not allowed; it is a file, not a folder"
+    ]
+
+
+# --- paths as a shell reads them
+
+
+def test_the_users_folder_and_variables_in_paths(raw, tmp_path, data_root, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("OF_MINE", "data")
+    on_cifar10(raw)
+    (tmp_path / "split").write_text(json.dumps({"train": list(range(64)), "valid": list(range(100, 164))}))
+    write_table(tmp_path / "t.csv")
+    (tmp_path / "claims.yaml").write_bytes((ROOT / "config/claims.yaml").read_bytes())
+    raw |= {"nas_bench_201_table": "$HOME/t.csv", "nas_bench_201_cells": 1, "cifar10_split": "${HOME}/split"}
+    raw |= {"data_root": "~/$OF_MINE", "claims": "~/claims.yaml", "results_dir": "~/a$", "figures_dir": "$OF_MINE/f"}
+    raw["datasets"] = {"own": {"kind": "npz", "path": "~/own.npz"}}
+    config = load(raw).config
+    assert (config.data_root, config.nas_bench_201_table) == (str(data_root), f"{tmp_path}/t.csv")
+    assert (config.cifar10_split, config.claims) == (f"{tmp_path}/split", f"{tmp_path}/claims.yaml")
+    assert (config.results_dir, config.figures_dir) == (f"{tmp_path}/a$", "data/f")
+    assert config.datasets["own"].path == f"{tmp_path}/own.npz"
+    monkeypatch.setenv("MIDAS_DATA", "~/${OF_MINE}")
+    assert load(raw | {"data_root": None}).dataset("cifar10").path == str(data_root)
+
+
+@pytest.mark.parametrize(
+    "key", ["data_root", "nas_bench_201_table", "cifar10_split", "claims", "results_dir", "figures_dir"]
+)
+def test_a_variable_that_is_not_set_is_refused(raw, key, monkeypatch):
+    monkeypatch.delenv("OF_MINE", raising=False)
+    assert problems(raw | {key: "$OF_MINE/x"}) == [
+        f"{key}: '$OF_MINE/x' is not allowed; the environment variable OF_MINE is not set"
+    ]
+    (line,) = problems(raw | {key: "~nobody_of_this_name/x"})
+    assert line.startswith(f"{key}: '~nobody_of_this_name/x' is not allowed; there is no user nobody_of_this_name")
+
+
+def test_a_variable_that_is_not_set_in_the_folder_of_the_environment(raw, monkeypatch):
+    on_cifar10(raw)
+    monkeypatch.delenv("OF_MINE", raising=False)
+    monkeypatch.setenv("MIDAS_DATA", "$OF_MINE")
+    unset = "MIDAS_DATA: '$OF_MINE' is not allowed; the environment variable OF_MINE is not set"
+    assert problems(raw) == [f"experiments.0.dataset: {unset}"]
+    monkeypatch.setenv("MIDAS_DATA", "")  # as if it weren't there
+    assert load(raw).dataset("cifar10").download
+
+
+# --- a key that is there twice
+
+
+def test_a_key_that_is_there_twice_is_refused_with_its_lines(tmp_path):
+    path = tmp_path / "c.yaml"
+    for text, words in {
+        "a: 1\nb: 2\na: 3\n": "key 'a' is there twice, in lines 1 and 3; each once",
+        "x:\n  - {lr: 1, 'lr': 2}\n": "key 'lr' is there twice, in lines 2 and 2; each once",
+        "x: &x {a: 1}\ny:\n  <<: *x\n  b: 1\n  b: 2\n": "key 'b' is there twice, in lines 4 and 5; each once",
+        '{\n\t"a": {"b": 1, "b": 2}}': "key 'b' is there twice; each once",
+    }.items():
+        path.write_text(text)
+        with pytest.raises(ValueError, match=re.escape(f"{path}: {words}")):
+            read_config(path, [])
+    for text in ("x: &x {a: 1}\ny: {<<: *x, a: 2}\nz: {a: 3, 1: 4, '1': 5}\n", '{\n\t"x": {"a": 1}}'):
+        path.write_text(text)
+        assert read_config(path, ["b={a: 1}"]) == yaml.safe_load(text.replace("\t", "")) | {"b": {"a": 1}}
+    for changes in (["b=1", "c=2", "b=3"], ["b={a: 1, a: 2}"]):
+        with pytest.raises(ValueError, match=r"each key once|is there twice"):
+            read_config(path, changes)
 
 
 # --- the plan
@@ -677,7 +954,7 @@ def test_searches_alone_need_no_retraining(raw):
 
 def test_lookup_runs_name_their_files(raw, tmp_path):
     write_table(tmp_path / "t.csv")
-    plan = load(raw | {"nas_bench_201_table": str(tmp_path / "t.csv")})
+    plan = load(raw | {"nas_bench_201_table": str(tmp_path / "t.csv"), "nas_bench_201_cells": 1})
     run = LookupRun.model_validate_json(plan.run("lookup", "nas_bench_201", "digits", "static", 0))
     folder = plan.folder("nas_bench_201", "digits", "static", 0)
     assert (run.genotype, run.history) == (str(folder / "decode/genotype.json"), str(folder / "search/history.csv"))
@@ -730,6 +1007,7 @@ def test_the_table_has_a_row_for_every_key():
         ),
         ({"methods": ["x"]}, "methods: method 'x' does not exist; allowed: midas, static, no_patch"),
         ({"seeds": [7]}, "seeds: 7 is not allowed; allowed: 0, 1"),
+        ({"seeds": [1, 0, 1]}, "seeds: [1, 0, 1] is not allowed; each seed once"),
         ({"cells": 2}, "cells: 2 is not allowed; darts needs at least 3"),
         (
             {"auxiliary": 0.4},
@@ -745,6 +1023,12 @@ def test_the_table_has_a_row_for_every_key():
             {"image_size": 224, "channels": 8},
             "channels_last: true is not allowed on a CPU with fewer than 16 channels at image_size 224, "
             "where oneDNN 3.13 crashes; set false",
+        ),
+        ({"batch_size": 1438}, "batch_size: 1438 is not allowed; digit_photos has 1437 training images"),
+        ({"channels": 1}, "channels: 1 is not allowed; the network for large images needs at least 2"),
+        (
+            {"image_size": 32, "batch_size": 2, "gpus": 2},
+            "batch_size: 2 is not allowed; it is 1 image on each GPU, and batch normalisation needs two values of a map of 1x1",
         ),
         ({"epochs": 5}, "warmup_epochs: 5 is not allowed; fewer than epochs (5)"),
         (

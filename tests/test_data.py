@@ -1,11 +1,16 @@
+import bz2
+import codecs
 import gzip
 import hashlib
 import http.server
 import io
 import json
+import lzma
 import pickle
+import re
 import tarfile
 import threading
+import zipfile
 from typing import ClassVar
 
 import numpy as np
@@ -29,7 +34,7 @@ from midas.data import (
     random_crop,
     search_halves,
 )
-from midas.datasets import KNOWN, class_names, resolve
+from midas.datasets import KNOWN, class_names, read_split, resolve
 from midas.digits import PAIRS_PER_CLASS
 from midas.resolved import DataRun
 from midas.settings import UserDataset
@@ -288,6 +293,62 @@ def test_halves_are_those_of_the_split_file(tmp_path):
     dataset = with_split(tmp_path, '{"train": [5, 0, 2], "valid": [1, 4]}')
     train, valid = search_halves(dataset, 6)
     assert (train.tolist(), valid.tolist()) == ([0, 2, 5], [1, 4])
+
+
+def zipped(content):
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("folder/", "")
+        archive.writestr("folder/split.json", content)
+    return file.getvalue()
+
+
+PACKINGS = {
+    "plain": bytes,
+    "gzip": gzip.compress,
+    "bzip2": bz2.compress,
+    "xz": lzma.compress,
+    "zip": zipped,
+    "byte-order mark": lambda content: codecs.BOM_UTF8 + content,
+    "UTF-16": lambda content: content.decode().encode("utf-16"),
+    "UTF-32, compressed": lambda content: gzip.compress(content.decode().encode("utf-32")),
+}
+
+
+@pytest.mark.parametrize("packing", PACKINGS)
+def test_a_split_file_may_be_packed_and_be_as_its_authors_ship_it(tmp_path, packing):
+    for content in (
+        '{"train": [5, 0, 2], "valid": [1, 4]}',
+        '{\n  "train" : ["int" , ["5", "0", "2"]],\n  "valid" : ["int" , ["1", "4"]]\n}',
+    ):
+        (tmp_path / "split").write_bytes(PACKINGS[packing](content.encode()))
+        assert read_split(tmp_path / "split") == {"train": [5, 0, 2], "valid": [1, 4]}
+
+
+def two_files():
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("a", "1")
+        archive.writestr("b", "2")
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (lzma.compress(b"{}" * 99)[:-20], "a xz file that can't be unpacked: "),
+        (bz2.compress(b"{}" * 99)[:-20], "a bzip2 file that can't be unpacked: "),
+        (zipped(b"{}" * 99)[:-20], "a zip file that can't be unpacked: "),
+        (two_files(), "a zip file that can't be unpacked: it holds 2 files; one is wanted"),
+        (b"(\xb5/\xfd...", "a Zstandard file; allowed: plain text, gzip, bzip2, xz, zip"),
+        ("{}".encode("utf-16-be"), "not text in UTF-8: it holds bytes of zero"),
+        (b'{"train": "\xe4"}', "not text in UTF-8: "),
+    ],
+)
+def test_a_file_that_holds_no_text_is_refused_in_words(tmp_path, content, message):
+    (tmp_path / "split").write_bytes(content)
+    with pytest.raises(ValueError, match=re.escape(message)):
+        read_split(tmp_path / "split")
 
 
 WRONG_SPLITS = {

@@ -144,6 +144,27 @@ def test_static_edges_are_ordered_by_source():
     assert cell.cells["normal"][2] == (("dil_conv_3x3", 1), ("skip_connect", 2))
 
 
+@pytest.mark.parametrize("decode_none", [None, True])
+def test_none_that_was_offered_is_decoded_only_if_asked_for(tmp_path, decode_none):
+    """As in quark0/darts, where an edge is as good as its best operation but "none"."""
+    p = np.stack([darts_weights(STRONG)] * 2)
+    p = np.concatenate([np.full((*p.shape[:2], 1), 0.99), p], 2)[None].astype(np.float32)
+    operations = np.array(DARTS.with_none().operations)
+    np.savez(tmp_path / "arch.npz", p=p, kinds=np.array(["normal", "reduce"]), operations=operations)
+    method = {"weights": "static", "offer_none": True, "decode_none": decode_none}
+    run = DecodeRun(space="darts", method=method, seed=0, dump=str(tmp_path / "arch.npz"))
+    decode(run, tmp_path)
+    cell = load(tmp_path / "genotype.json")
+    kept = {operation for kind in cell.cells for *_, operation in cell.edges(kind)}
+    if decode_none:
+        assert kept == {"none"}
+    else:
+        assert cell == decode_weights(p[0, :, :, 1:], None, ["normal", "reduce"], DARTS)
+    seven = run.model_copy(update={"method": Method(weights="static")})
+    with pytest.raises(ValueError, match="are not those of darts"):
+        decode(seven, tmp_path)
+
+
 @pytest.fixture
 def arrays():
     """Dump of two images that disagree; their mean is `P` with CONV3 first on edge 0."""

@@ -124,8 +124,8 @@ def test_the_workflow_takes_the_searches_as_its_own(whole, tmp_path):
     packing.unpack(whole / "carry", tmp_path)
     keys = [f"results_dir={tmp_path / 'results'}", f"figures_dir={tmp_path / 'figures'}", "claims=config/claims.yaml"]
     call = ["snakemake", "-n", "--quiet", "rules", "--configfile", str(tmp_path / "config.yaml"), "--config", *keys]
-    table = f"nas_bench_201_table={tiny_table(tmp_path)}"
-    done = subprocess.run([*call, table, "--", "tables"], cwd=ROOT, capture_output=True, text=True)
+    table = [f"nas_bench_201_table={tiny_table(tmp_path)}", "nas_bench_201_cells=1"]
+    done = subprocess.run([*call, *table, "--", "tables"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     jobs = {line.split()[0] for line in done.stdout.splitlines() if line[:1].isalpha()}
     assert "lookup" in jobs
@@ -134,10 +134,10 @@ def test_the_workflow_takes_the_searches_as_its_own(whole, tmp_path):
 
 def tiny_table(folder):
     """A table of the benchmark with its columns and one cell."""
-    from midas.benchmark import COLUMNS
+    from midas.benchmark import COLUMNS, numbers
 
     cell = "|none~0|+|none~0|none~1|+|none~0|none~1|none~2|"
-    row = [cell if name == "arch" else "1" for name in COLUMNS]
+    row = [{"arch": cell, "index": str(numbers()[cell])}.get(name, "10") for name in COLUMNS]
     path = folder / "table.csv"
     path.write_text(f"{','.join(COLUMNS)}\n{','.join(row)}\n")
     return path

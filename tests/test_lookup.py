@@ -1,6 +1,10 @@
+import bz2
+import codecs
 import csv
 import gzip
 import json
+import lzma
+import re
 import statistics
 import subprocess
 import sys
@@ -8,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from midas.benchmark import ACCURACIES, COLUMNS
+from midas.benchmark import ACCURACIES, CELLS, COLUMNS, numbers, read_table
 from midas.genotype import parse
 from midas.lookup import lookup
 from midas.resolved import LookupRun
@@ -93,6 +97,92 @@ def test_wrong_history_is_refused_by_name(content, inputs, tmp_path):
     Path(inputs.history).write_text(content)
     with pytest.raises(ValueError, match=r"history\.csv: not the history of a search"):
         lookup(inputs, tmp_path / "lookup")
+
+
+# --- the table itself
+
+ROW = dict(zip(COLUMNS, ROWS[0], strict=True))
+
+
+def table_of(path, rows, header=COLUMNS):
+    write(path, header, [[row[name] for name in header] for row in rows])
+    return path
+
+
+def test_a_table_is_checked_line_by_line(tmp_path):
+    """The right value beside each wrong one."""
+    wrong = {
+        ("c10_test_acc_200", "nan"): "c10_test_acc_200: nan is not allowed; percent, 0 to 100",
+        ("c100_valid_acc_200", "inf"): "c100_valid_acc_200: inf is not allowed; percent, 0 to 100",
+        ("in16_test_acc_200", "100.1"): "in16_test_acc_200: 100.1 is not allowed; percent, 0 to 100",
+        ("in16_valid_acc_200", "-1"): "in16_valid_acc_200: -1 is not allowed; percent, 0 to 100",
+        ("c10_valid_acc_200", ""): "c10_valid_acc_200: '' is not allowed; a number",
+        ("c10_params_m", "nan"): "c10_params_m: nan is not allowed; millions, above 0 and below 1000",
+        ("c10_flops_m", "184730240"): "c10_flops_m: 184730240 is not allowed; millions, above 0 and below 1000",
+        ("index", "9931"): f"index: 9931 is not allowed; {BEST} is no. 9930 of the benchmark",
+        ("index", "best"): "index: 'best' is not allowed; a number",
+        ("arch", "|none~0|"): "arch: '|none~0|' is no cell of the benchmark; one is |avg_pool_3x3~0|+",
+        ("arch", BEST.replace("skip_connect", "sep_conv_3x3")): "arch: '|nor_conv_3x3~0|+",
+    }
+    path = tmp_path / "table.csv"
+    for (name, text), message in wrong.items():
+        table_of(path, [dict(zip(COLUMNS, ROWS[1], strict=True)), ROW | {name: text}])
+        with pytest.raises(ValueError, match=re.escape(f"{path}, line 3: {message}")):
+            read_table(path)
+    table_of(
+        path, [ROW | {"index": "9930.0", "arch": f" {BEST} ", "in16_test_acc_200": "0.8333", "c10_test_acc_200": "100"}]
+    )
+    assert read_table(path)[BEST]["c10_test_acc_200"] == 100
+
+
+def test_a_cell_that_is_there_twice_is_refused_where_it_comes_again(tmp_path):
+    table_of(tmp_path / "t.csv", [ROW, dict(zip(COLUMNS, ROWS[1], strict=True)), ROW | {"c10_test_acc_200": 94.37}])
+    with pytest.raises(
+        ValueError, match=re.escape(f"t.csv, line 4: arch: {BEST} is there a second time; each cell once")
+    ):
+        read_table(tmp_path / "t.csv")
+
+
+def test_accuracies_as_fractions_are_refused(tmp_path):
+    rows = [{n: v / 100 if n in ACCURACIES else v for n, v in zip(COLUMNS, row, strict=True)} for row in ROWS]
+    with pytest.raises(ValueError, match=r"column c10_valid_acc_200: 0\.9155 as the best is not allowed; percent"):
+        read_table(table_of(tmp_path / "t.csv", rows))
+    rows = [row | {n: 100 * row[n] for n in ACCURACIES if n != "in16_test_acc_200"} for row in rows]
+    with pytest.raises(ValueError, match=r"column in16_test_acc_200: 0\.4634 as the best is not allowed; percent"):
+        read_table(table_of(tmp_path / "t.csv", rows))
+
+
+def test_values_that_do_not_stand_below_their_names_are_refused(tmp_path):
+    table_of(tmp_path / "t.csv", [ROW])
+    text = (tmp_path / "t.csv").read_text()
+    (tmp_path / "t.csv").write_text(text.replace("94.36", "94,36"))  # a comma for the point
+    with pytest.raises(ValueError, match="line 2: 11 values are not allowed; 10, one for each column"):
+        read_table(tmp_path / "t.csv")
+    (tmp_path / "t.csv").write_text(text.replace("c10_flops_m", "c10_params_m,c10_flops_m").replace("1.28", "2,1.28"))
+    with pytest.raises(ValueError, match="column c10_params_m is there twice; each once"):
+        read_table(tmp_path / "t.csv")
+
+
+@pytest.mark.parametrize("pack", [bz2.compress, lzma.compress, lambda text: text.decode().encode("utf-16")])
+def test_a_table_may_be_packed_and_be_written_by_a_spreadsheet(tmp_path, pack):
+    path = table_of(tmp_path / "t.csv", [ROW])
+    path.write_bytes(pack(codecs.BOM_UTF8 + path.read_bytes() if pack is bz2.compress else path.read_bytes()))
+    assert read_table(path)[BEST]["index"] == 9930
+
+
+def test_a_table_that_changes_is_read_again(tmp_path):
+    path = table_of(tmp_path / "t.csv", [ROW])
+    assert read_table(path) is read_table(path)
+    table_of(path, [ROW | {"c10_test_acc_200": 9.5}])
+    assert read_table(path)[BEST]["c10_test_acc_200"] == 9.5
+
+
+@pytest.mark.skipif(not TABLE.exists(), reason=f"{TABLE} is missing")
+def test_the_numbers_of_all_cells_are_those_of_the_benchmark():
+    with gzip.open(TABLE, "rt", newline="") as file:
+        published = {row["arch"]: int(row["index"]) for row in csv.DictReader(file)}
+    assert numbers() == published
+    assert len(published) == CELLS
 
 
 def test_nothing_of_it_needs_torch():

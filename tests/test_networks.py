@@ -241,7 +241,11 @@ def test_skeleton_makes_all_its_normalisation_itself_as_it_is_told(family):
             {},
             r"its nodes have \[1, 2\] edges; in nas_bench_201 they have \[1, 2, 3\]",
         ),
-        (parse(ALL_SKIP.replace("skip", "jump")), {}, "operation 'jump_connect' does not exist"),
+        (
+            Genotype("nas_bench_201", {"cell": tuple((("jump", 0),) * k for k in (1, 2, 3))}),
+            {},
+            "operation 'jump' does not exist",
+        ),
         (Genotype("darts", {"normal": (), "reduce": ()}), {}, r"normal cell: its nodes have \[\] edges"),
     ],
 )
@@ -264,6 +268,8 @@ def test_command_counts_a_genotype_in_any_form(monkeypatch, capsys, tmp_path):
     assert (from_text["params"], from_text["multiply_adds"]) == (1_288_506, 184_730_240)
     assert run_count(monkeypatch, capsys, DARTS_V2)["params"] == 3_349_342
     assert run_count(monkeypatch, capsys, DARTS_V2, "--classes", 100)["params"] == 3_349_342 + 90 * (576 + 1)
+    assert run_count(monkeypatch, capsys, f"DARTS_V2 = {DARTS_V2}")["params"] == 3_349_342
+    assert run_count(monkeypatch, capsys, f"11:05 genotype = Structure(4 nodes with {NO_9930})")["params"] == 1_288_506
     mobile = run_count(monkeypatch, capsys, DARTS_V2, "--imagenet")
     assert mobile["params"] == 4_718_752
     assert 500e6 < mobile["multiply_adds"] < 600e6  # the mobile setting

@@ -18,6 +18,7 @@ from midas.checkpoint import Checkpoint, read
 from midas.data import Loader, Statistics, load, search_halves
 from midas.datasets import KNOWN, class_names, resolve
 from midas.decode import decode, decode_dump
+from midas.genotype import load as load_genotype
 from midas.genotype import parse
 from midas.resolved import DecodeRun, RetrainRun
 from midas.retrain import retrain
@@ -400,6 +401,27 @@ def test_weights_to_decode_are_computed_in_batches_of_their_own(searched, search
 
 
 # --- what a search writes
+
+
+@pytest.mark.parametrize("weights", ["static", "attention"])
+def test_a_search_of_darts_with_none_as_it_was_published(search_run, tmp_path, weights):
+    """Eight operations share the softmax, in the history as in the dump; none is decoded, by the epoch or by the end."""
+    run = search_run("darts", method={"weights": weights, "patch_size": 4, "offer_none": True})
+    folder = finished(run, tmp_path)
+    (row,) = history_of(folder)
+    names = [name.removeprefix("p_") for name in row if name.startswith("p_")]
+    assert names == ["none", *get_space("darts").operations]
+    assert 0 < float(row["p_none"]) < 1
+    with np.load(folder / "arch.npz") as dump:
+        assert dump["operations"].tolist() == names
+        assert dump["offered"].all()
+        if weights == "static":
+            np.testing.assert_allclose(dump["p"].sum(-1), 1, rtol=1e-5)
+    decode(DecodeRun(space="darts", method=run.method, seed=0, dump=str(folder / "arch.npz")), tmp_path / "decode")
+    found = load_genotype(tmp_path / "decode/genotype.json")
+    assert "none" not in str(found) + row["genotype"]
+    for kind in found.cells:
+        assert all(operation in names for *_, operation in found.edges(kind))
 
 
 def test_entropy_is_that_of_an_edge():

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from diptest import diptest
+from diptest.consts import Consts
 from matplotlib.text import Text
 from scipy.stats import beta, binom
 from test_analysis import make_config, write_results
@@ -65,6 +66,19 @@ def planted_dump(seed: int, modes: bool = False, classes: float = 0.0, groups: f
     edges = np.array([[0, edge + 1] for edge in range(15)])
     names = [*ANIMALS, *VEHICLES]
     return Dump(p, labels, ["cell"] * 2, ["none", "skip_connect"], edges, np.ones(shape, bool), names)
+
+
+def test_beyond_the_table_of_p_values_they_are_those_of_its_last_row(recwarn: pytest.WarningsRecorder) -> None:
+    """For the same sqrt(images) * dip; that of the package itself, which says nothing but that it is not exact."""
+    last = statistics.MOST_TABULATED
+    assert last == Consts._MAX_SAMPLE_SIZE
+    draw = np.random.default_rng(0)
+    p = 0.5 + 0.01 * draw.uniform(size=(last + 8_000, 1, 1, 2))
+    tests = statistics.dip_tests(small_dump(p, [0] * len(p)))
+    assert [str(warning.message) for warning in recwarn if "Sample size" in str(warning.message)] == []
+    for dip_value, p_value in zip(tests["dip"], tests["p_value"], strict=True):
+        same = dip_value * (len(p) / last) ** 0.5
+        assert p_value == pytest.approx(Consts.compute_pval_interpolation(last, same), abs=1e-9)
 
 
 def test_similarity_equals_cosines_by_hand() -> None:
@@ -308,6 +322,11 @@ def test_figures_3_and_4_say_what_the_tests_found(config: Config) -> None:
     rejected = sum(row["rejected"] for row in metrics["dip"])
     assert f"rejected: {rejected} of 784\nexpected by chance: at most 39\nafter Benjamini-Hochberg: " in said
     assert "(400 images, 2 searches)" in said
+    assert "the table ends there" not in said
+    metrics["dip"][0]["images"] = 100_000
+    (plan.root / "analysis/metrics.json").write_text(json.dumps(metrics))
+    said = "\n".join(text.get_text() for text in dip(plan).findobj(Text))
+    assert "(100,000 images, 2 searches)\n(p-values of 72,000 images: the table ends there)" in said
     figure = class_similarity(plan)
     said = "\n".join(text.get_text() for text in figure.findobj(Text))
     assert "round / straight: within" in said

@@ -16,6 +16,9 @@ from midas.supernet.mixing import AttentionMixing, distribution_of
 OPTIONS = {
     "static": {"weights": "static"},
     "static, pairs": {"weights": "static", "distribution": "pairs"},
+    "static, with none": {"weights": "static", "offer_none": True},
+    "static, pairs, with none": {"weights": "static", "distribution": "pairs", "offer_none": True},
+    "attention, with none": {"patch_size": 4, "offer_none": True},
     "attention": {"patch_size": 4},
     "no patch": {"patch_size": None},
     "edge": {"patch_size": 4, "distribution": "edge"},
@@ -60,7 +63,7 @@ def pair(space, method, channels=4, cells=None, classes=5, **way):
     """The merged and the plain supernet with the same weights, in float64."""
     cells = cells or (1 if space.family == "nas_bench_201" else 4)
     merged = Supernet(space, method, channels, cells, classes, **way).double()
-    plain = PlainSupernet(space, method, distribution_of(method, space), channels, cells, classes).double()
+    plain = PlainSupernet(merged.space, method, distribution_of(method, space), channels, cells, classes).double()
     links = list(linked(merged, plain, channels))
     assert {id(p) for p, _ in links} == {id(p) for p in plain.parameters() if p.numel() and used(p, plain, method)}
     with torch.no_grad():
@@ -121,6 +124,8 @@ def test_every_way_to_compute_equals_the_oracle(space, way, layout):
 def test_supernet_equals_the_oracle_in_outputs_weights_and_all_gradients(space, options, monkeypatch):
     if space.kept_edges is None and options.get("distribution") == "pairs":
         pytest.skip("pairs are refused where a node keeps all edges")
+    if options.get("offer_none") and space.with_none() == space:
+        pytest.skip("it is offered already")
     monkeypatch.setattr(torch, "randn_like", lambda x: torch.cos(x.detach()))  # the same "noise" (S4) on both sides
     check_against_oracle(space, options)
 
@@ -153,7 +158,7 @@ def check_against_oracle(space, options, layout=torch.channels_last, **way):
     for cell, other in enumerate(plain.cells):
         for weights in other.p:
             for (edge, name), value in weights.items():
-                mine = p[:, cell, edge, space.operations.index(name)].expand(3)
+                mine = p[:, cell, edge, merged.space.operations.index(name)].expand(3)
                 torch.testing.assert_close(mine, value.detach(), rtol=1e-10, atol=1e-10)
 
 
@@ -285,6 +290,44 @@ def test_none_has_logit_zero():
     logits = mixing._logits(1, inputs[0], keys)
     assert (logits[..., 0] == 0).all()
     torch.testing.assert_close(weights.p, logits.softmax(-1).mean(1))
+
+
+def test_darts_as_published_has_eight_operations_and_none_adds_nothing():
+    """The mixed edge of quark0/darts: softmax over eight alphas, the one of "none" taking its share of nothing."""
+    network = supernet("darts", weights="static", offer_none=True)
+    assert network.space.operations == ("none", *SPACES["darts"].operations)
+    cell = network.cells[0]
+    assert cell.mixing.alpha.shape == (14, 8)
+    with torch.no_grad():
+        cell.mixing.alpha.copy_(torch.arange(14.0 * 8).view(14, 8).sin())
+    states = [torch.randn(2, 4, 8, 8, dtype=torch.float64) for _ in range(2)]
+    share = cell.mixing.alpha.softmax(1)
+    expected, seen = 0, {}
+    for edge in (0, 1):
+        maps = cell.candidates[edge](states[edge], None, None)[1]
+        assert (edge, "none") not in maps
+        names = network.space.operations[1:]
+        expected = expected + sum(share[edge, o] * maps[edge, name].map for o, name in enumerate(names, 1))
+    cell.preprocess = torch.nn.ModuleList(torch.nn.Identity() for _ in states)
+    cell.observer = lambda view: seen.update({view.node: view})
+    cell(*states)
+    torch.testing.assert_close(seen[2].output, expected)
+    torch.testing.assert_close(seen[2].weights.p[0], share[:2])
+    with torch.no_grad():
+        cell.mixing.alpha[:, 0] = 100.0  # all weight on "none"
+    cell(*states)
+    assert seen[2].output.abs().max() < 1e-12
+
+
+@pytest.mark.parametrize("space", SPACES)
+def test_offering_none_changes_only_spaces_without_it(space):
+    plain, offered = SPACES[space], SPACES[space].with_none()
+    assert (offered == plain) == (space in ("nas_bench_201", "s3"))
+    assert offered.with_none() == offered
+    for kind, spec in offered.cells.items():
+        for mine, theirs in zip(spec.candidates, plain.cells[kind].candidates, strict=True):
+            assert mine[0] == "none"
+            assert [name for name in mine if name != "none"] == [name for name in theirs if name != "none"]
 
 
 def test_architecture_and_weights_are_all_parameters_and_disjoint():

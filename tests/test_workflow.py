@@ -147,6 +147,23 @@ def test_a_wrong_configuration_ends_in_one_clear_message_before_any_job(change, 
     assert not (tmp_path / "results").exists()
 
 
+def test_a_key_that_is_there_twice_is_said_before_any_job(tmp_path):
+    """Snakemake reads the file by itself and would take the last."""
+    path = tmp_path / "twice.yaml"
+    text = (ROOT / "config/test.yaml").read_text()
+    path.write_text(f"{text}\nnote: another\n")
+    lines = [number for number, line in enumerate(path.read_text().splitlines(), 1) if line.startswith("note:")]
+    done = snakemake("--configfile", path, "-n", "--", "tables")
+    assert done.returncode == 1
+    said = f"{path}: key 'note' is there twice, in lines {lines[0]} and {lines[1]}; each once"
+    assert [line.strip() for line in (done.stdout + done.stderr).splitlines()].count(said) == 1, done.stderr
+    path.write_text(text)
+    places = ["note=another", "threads=1", f"results_dir={tmp_path}/results"]
+    done = snakemake("--configfile", path, "-n", "--config", *places, "--", "tables")
+    assert done.returncode == 0, done.stderr
+    assert "another" in done.stdout + done.stderr
+
+
 def test_a_seed_that_failed_is_left_out_of_the_tables_and_named(run):
     """Seed 1 was never run here, and its jobs aren't started."""
     arguments, results, _ = run

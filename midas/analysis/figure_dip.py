@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from midas.analysis.dumps import load_dump, load_metrics, load_table
-from midas.analysis.statistics import LEVEL
+from midas.analysis.statistics import LEVEL, MOST_TABULATED
 from midas.analysis.style import COLOURS, WIDTH, node_label, operation_label, panel_label
 from midas.plan import Plan
 from midas.spaces import get_space
@@ -57,9 +57,10 @@ def _verdict(path: Path) -> str:
     except (KeyError, TypeError, IndexError) as error:
         raise ValueError(f"{path}: holds no summary of the dip tests: {error}") from error
     searches = f", {len(rows)} searches" if len(rows) > 1 else ""
+    approximate = f"\n(p-values of {MOST_TABULATED:,} images: the table ends there)" if images > MOST_TABULATED else ""
     return (
         f"rejected: {rejected:,} of {tested:,}\nexpected by chance: at most {expected:,.0f}\n"
-        f"after Benjamini-Hochberg: {corrected:,}\n({images:,} images{searches})"
+        f"after Benjamini-Hochberg: {corrected:,}\n({images:,} images{searches}){approximate}"
     )
 
 

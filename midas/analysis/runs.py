@@ -16,6 +16,7 @@ from midas.analysis.dumps import load_metrics, load_number
 from midas.analysis.presentation import Block, Column
 from midas.config import Experiment
 from midas.plan import Plan
+from midas.spaces import get_space
 
 HOUR = 3600
 LEVEL = 0.05
@@ -26,6 +27,10 @@ NOT_COMPARABLE = ", under the papers' own protocols: they don't compare with the
 SEARCHED = "one search (or random draw)"
 RETRAINED = f"{SEARCHED} and one retraining"
 NOT_STATED = "in published rows: not stated by the source"
+SAME_FUNCTION = (
+    "In the benchmark, cells that compute the same function differ, too, by what a training does by chance: docs/findings.md "
+    "says how much. Single cells that are less apart have no order."
+)
 
 BLANK = {
     "mean": np.nan, "std": np.nan, "low": np.nan, "high": np.nan, "interval": "", "best": np.nan, "n": np.nan,
@@ -265,6 +270,19 @@ def retrained(plan: Plan, found: Iterable[tuple[Experiment, str]]) -> Iterator[t
 def evaluated(plan: Plan, space: str) -> Iterator[tuple[Experiment, str]]:
     """The experiments of a space, each with the methods that it names under `methods`."""
     return ((e, method) for e in plan.config.experiments if e.space == space for method in e.methods)
+
+
+def first_order_note(plan: Plan, methods: Iterable[str]) -> list[str]:
+    """That DARTS as it was published chose among one operation more than static methods do in its space, if some do."""
+    chosen = [plan.config.methods[name] for name in methods]
+    fewer = dict.fromkeys(n for n, m in zip(methods, chosen, strict=True) if m.weights == "static" and not m.offer_none)
+    if not fewer:
+        return []
+    count = len(get_space("darts").operations)
+    ours = f"{', '.join(fewer)}: first-order DARTS over the {count} operations of this space."
+    return [
+        f'{ours} The published rows of DARTS were searched with "none" as one more in the softmax (key offer_none).'
+    ]
 
 
 def counted(count: int, noun: str) -> str:

@@ -29,7 +29,7 @@ CHOICES = {
 }  # fmt: skip
 """Choices that every block shows, with their headings; other keys of a method are shown where its rows differ in them."""
 
-RARE = {"detach": "False", "warmup_epochs": "0", "decode_batch": "as in search"}
+RARE = {"offer_none": "False", "detach": "False", "warmup_epochs": "0", "decode_batch": "as in search"}
 """Choices that are shown where one of the rows has another value than this."""
 
 NO_CHOICE = "n/a"
@@ -114,6 +114,8 @@ def ablation(plan: Plan) -> Table:
         runs.device_note("Search: wall time of one search", numbers, runs.SEARCH_TIME.name),
         *runs.tested_parts(runs.retrained(plan, _retrained(plan))),
     ]
+    if any(e.ablation and plan.evaluation(e.space) == "lookup" for e in plan.config.experiments):
+        notes.append(runs.SAME_FUNCTION)
     if len(plan.attending()) > 1:
         against = against_claims(plan)
         blocks.append(against)
@@ -135,6 +137,8 @@ def _block(plan: Plan, experiment: Experiment) -> Block:
     numbers = pd.DataFrame(rows)
     differing = [key for key in ("scale", "none_logit", "decode_none") if len(set(numbers[key]) - {NO_CHOICE}) > 1]
     differing += [key for key, usual in RARE.items() if set(numbers[key]) - {usual, NO_CHOICE}]
+    if "offer_none" not in differing:
+        numbers = numbers.drop(columns="offer_none")
     keys = {"method": "Method", **CHOICES, **{key: key for key in differing}, "n": "n"}
     columns = [
         Column("Supernet (%)", VALID.name),
@@ -188,9 +192,11 @@ def _chance_notes(plan: Plan) -> list[str]:
     notes = {}
     for experiment in plan.config.experiments:
         space, methods = get_space(experiment.space), [plan.config.methods[name] for name in experiment.ablation]
-        for none in sorted({space.decodes_none if m.decode_none is None else m.decode_none for m in methods}):
-            shared, free = by_chance(space, none)
-            where = f'{space.name}, with{"" if none else "out"} "none"' if space.decodes_none else space.name
+        decoding = {(m.offer_none, space.decodes_none if m.decode_none is None else m.decode_none) for m in methods}
+        for offered, none in sorted(decoding):
+            shared, free = by_chance(get_space(experiment.space, offered), none)
+            named = space.decodes_none or (offered and none)
+            where = f'{space.name}, with{"" if none else "out"} "none"' if named else space.name
             notes[where] = f"Cells drawn at random ({where}): agreement {shared:.2f}, free {free:.1f} on average."
     return list(notes.values())
 
@@ -212,10 +218,13 @@ def _choices(method: Method, space: str) -> dict[str, str]:
     for key in ("keys", "mixing", "projections", "none_logit"):
         values[key] = getattr(method, key).replace("_", " ")
     values["scale"] = method.scale or "1/sqrt(d)"
+    values["offer_none"] = method.offer_none
     values["detach"], values["warmup_epochs"] = method.detach, method.warmup_epochs
     values["decode_batch"] = method.decode_batch or RARE["decode_batch"]
     values["decode_none"] = get_space(space).decodes_none if method.decode_none is None else method.decode_none
-    kept = {"weights", "decode_none"} | ({"distribution", "warmup_epochs"} if method.weights == "static" else set())
+    kept = {"weights", "offer_none", "decode_none"} | (
+        {"distribution", "warmup_epochs"} if method.weights == "static" else set()
+    )
     return {key: str(value) if attends or key in kept else NO_CHOICE for key, value in values.items()}
 
 

@@ -81,6 +81,7 @@ def _looked_up(plan: Plan) -> Table:
     notes = [
         "All cells: mean and standard deviation over all n cells of the benchmark, i.e. of a cell drawn at random.",
         "Optimum: the best of the n cells, in each column by itself; the columns' best cells differ.",
+        runs.SAME_FUNCTION,
     ]
     return Table(1, f"{what} {runs.about(plan, runs.SEARCHED)}", [block, *tests], notes)
 
@@ -117,6 +118,7 @@ def darts(plan: Plan) -> Table:
     notes = [runs.device_note("Search (this project): wall time of one search", numbers, runs.SEARCH_TIME.name)]
     what = "DARTS space: test error of the found cells, trained from scratch."
     notes += runs.tested_parts(runs.retrained(plan, runs.evaluated(plan, "darts")))
+    notes += runs.first_order_note(plan, [method for _, method in runs.evaluated(plan, "darts")])
     notes += ["Params: without the auxiliary head."]
     return Table(2, f"{what} {runs.about(plan, runs.RETRAINED)}", [own, *tests, theirs], notes)
 

@@ -46,6 +46,8 @@ def transfer(plan: Plan) -> Table:
         own.append(block)
         tests += list(runs.differences(plan, experiment, chosen.methods, TOP1, "top-1 error", chosen.seeds))
         notes.append(runs.device_note("Transfer: wall time of one training", block.numbers, TIME.name))
+        if experiment.space == "darts":
+            notes += runs.first_order_note(plan, chosen.methods)
     compared = runs.difference_block(tests, TOP1, {"space": "Space", "dataset": "Found on"})
     heading = runs.published_heading(plan, " on ImageNet")
     keys = {"method": "Method", "imagenet_mode": "How"}

@@ -15,12 +15,16 @@ SPACES = {space.name: space for space in (NAS_BENCH_201, DARTS, S1, S2, S3, S4)}
 __all__ = ["SPACES", "CellSpec", "Layer", "Space", "get_space"]
 
 
-def get_space(name: str) -> Space:
+def get_space(name: str, offer_none: bool = False) -> Space:
     """Look a space up by name.
+
+    Args:
+        name: of the space.
+        offer_none: whether "none" is a candidate of every edge, too: the key of a method.
 
     Raises:
         ValueError: there is no such space; the message lists those there are.
     """
     if name not in SPACES:
         raise ValueError(f"space {name!r} does not exist; allowed: {', '.join(SPACES)}")
-    return SPACES[name]
+    return SPACES[name].with_none() if offer_none else SPACES[name]

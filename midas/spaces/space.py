@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
 from typing import Literal
@@ -84,3 +84,11 @@ class Space:
     pool_norm: bool
     decodes_none: bool
     min_cells: int = 1
+
+    def with_none(self) -> Space:
+        """This space with "none" among the candidates of every edge, before its own; it is decoded as before."""
+        cells = {
+            kind: replace(spec, candidates=tuple(tuple(dict.fromkeys(("none", *edge))) for edge in spec.candidates))
+            for kind, spec in self.cells.items()
+        }
+        return replace(self, cells=cells, operations=tuple(dict.fromkeys(("none", *self.operations))))

@@ -112,7 +112,7 @@ class Supernet(nn.Module):
     """All architectures of a space in one network.
 
     Args:
-        space: the space.
+        space: the space; the method may add "none" to its candidates.
         method: where mixing weights come from.
         channels: initial channels C.
         cells: as the space's skeleton counts them.
@@ -134,7 +134,8 @@ class Supernet(nn.Module):
         triton: bool = False,
     ):
         super().__init__()
-        self.space, self.method, self.merged, self.fast, self.triton = space, method, merged, fast, triton
+        self.space = space.with_none() if method.offer_none else space
+        self.method, self.merged, self.fast, self.triton = method, merged, fast, triton
         self._shared: dict[str, StaticMixing | AttentionMixing] = {}
         self.skeleton = SKELETONS[space.family](self._make_cell, channels, cells, classes, norm=_network_norm)
         self.cells = [module for module in self.skeleton.cells if isinstance(module, SearchCell)]

@@ -6,6 +6,13 @@ from midas.config import ConfigError
 from midas.limits import ACCEPTED
 from midas.provenance import digest, write_text
 from midas.resolved import decisive
+from midas.yaml_files import read_yaml
+
+try:
+    for path in workflow.configfiles:  # Snakemake took the last of a key that is there twice
+        read_yaml(Path(path))
+except ValueError as error:
+    raise WorkflowError(f"the configuration can't be used:\n  {error}") from None
 
 try:
     PLAN = load(config)
