@@ -55,7 +55,7 @@ def demo_run(tmp_path_factory):
         if name != "search":
             run["genotype"] = str(folder / "genotype.json")
         if name == "transfer":
-            run["dataset"]["path"] = str(folder / "photos")
+            run["dataset"]["path"], run["described"] = str(folder / "photos"), None
         return json.dumps(run)
 
     return make

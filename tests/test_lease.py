@@ -232,10 +232,10 @@ def test_searches_that_other_code_began_are_kept(whole, tmp_path, monkeypatch):
     images, data = None, {"images": "a", "halves": "b"}
     newest = search.folder / "search_checkpoint/newest.pt"
     content = read(newest)
-    identity = search.identity(data) | {"source_digest": "other"}
+    device = searches.torch.device("cpu")
+    identity = search.identity(device, data) | {"source_digest": "other"}
     del identity["config"]["method"]["warmup_epochs"]  # which that code didn't know yet
     Checkpoint(newest.parent, identity).save(content["state"])
-    device = searches.torch.device("cpu")
     assert "source_digest: 'other' there" in search.start(images, device, data, False)
     assert "--other-code goes on with it" in search.start(images, device, data, False)
     assert search.start(images, device, data, True) is None
