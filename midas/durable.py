@@ -7,7 +7,6 @@ random is a function of seed, epoch and step, so a checkpoint needs no generator
 
 from __future__ import annotations
 
-import fcntl
 import math
 import os
 import socket
@@ -20,6 +19,7 @@ import torch
 from torch import Tensor
 
 from midas.checkpoint import Checkpoint
+from midas.disk import claim
 from midas.limits import asked, save_every
 
 
@@ -120,6 +120,8 @@ class Keeper:
 def lock(folder: Path) -> int:
     """Claim a folder for as long as this process lives; a descriptor, which the system closes whatever ends the process.
 
+    Where the file system has no locks, a warning takes their place.
+
     Raises:
         BlockingIOError: another process has it.
     """
@@ -127,7 +129,7 @@ def lock(folder: Path) -> int:
     path = folder / "lock"
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        claim(descriptor, path)
     except BlockingIOError:
         owner = os.read(descriptor, 200).decode(errors="replace").strip() or "another process"
         os.close(descriptor)
