@@ -20,7 +20,7 @@ from torch import Tensor
 
 from midas.checkpoint import Checkpoint
 from midas.disk import claim
-from midas.limits import asked, save_every
+from midas.limits import asked, save_every, saving
 
 
 class FirstBad:
@@ -113,7 +113,8 @@ class Keeper:
     def save(self, state: dict[str, Any]) -> None:
         """Save a state; it must hold the key "history", and "within" in the midst of an epoch."""
         if self.writes:
-            self.checkpoint.save({**state, "seconds": self.seconds, "resumed_at": self.resumed_at})
+            with saving():
+                self.checkpoint.save({**state, "seconds": self.seconds, "resumed_at": self.resumed_at})
         self.saved = time.monotonic()
 
 

@@ -19,6 +19,7 @@ from midas.folders import class_numbers
 from midas.processes import Group
 from midas.settings import Transfer
 from midas.training import Batches
+from midas.waiting import Awaited, check_shared_memory
 
 
 class Photos(ImageDataset):
@@ -101,8 +102,13 @@ class PhotoLoader:
         )
 
         self.batch = settings.batch_size // group.size
-        sampler = self.loader.loader.batch_sampler
-        self.order = sampler.sampler = _From(sampler.sampler)
+        loader = self.loader.loader
+        self.sampler = loader.sampler
+        self.order = loader.batch_sampler.sampler = _From(loader.batch_sampler.sampler)
+        if settings.workers > 0:
+            if training and group.rank == 0:
+                check_shared_memory(dataset.image, settings.batch_size, settings.workers, len(loader))
+            self.loader.loader = Awaited(loader, alone=group.size == 1)
 
     def __len__(self) -> int:
         return len(self.loader)
@@ -113,9 +119,9 @@ class PhotoLoader:
         self.order.first = first * self.batch
         number = generator(self.seed, "order", epoch, 0).initial_seed()
         if self.group.size > 1:
-            self.loader.sampler.seed = number
+            self.sampler.seed = number
         else:
-            self.loader.sampler.generator = torch.Generator().manual_seed(number)
+            self.sampler.generator = torch.Generator().manual_seed(number)
         return self.loader
 
     def in_order(self) -> Iterator[tuple[Tensor, Tensor]]:

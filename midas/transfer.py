@@ -26,7 +26,7 @@ from midas.data import seed_step
 from midas.durable import Keeper
 from midas.genotype import Genotype
 from midas.genotype import load as load_genotype
-from midas.limits import leave_if_asked
+from midas.limits import leave_if_asked, sign_of_life
 from midas.networks import Skeleton, build, set_drop_path
 from midas.operations import Noise
 from midas.photos import PhotoLoader
@@ -37,6 +37,7 @@ from midas.resolved import TransferRun
 from midas.settings import Transfer
 from midas.step import main
 from midas.training import Batches, History, Sums, Training, memory_format, resume, run_epochs, save_network
+from midas.waiting import leave_if_others_hang
 
 AGREE_EVERY = 20
 """Training steps between the questions of several processes to one another whether to save, for which they wait."""
@@ -85,6 +86,11 @@ class Trainer(Training[Transfer]):
         )
         self.mixup = _mixup(settings, classes, group.size)
 
+    @property
+    def alone(self) -> bool:
+        """Whether no other process trains with it."""
+        return self.group.size == 1
+
     def train(self, batches: Batches, epoch: int, after_step: Callable[[], None] = lambda: None) -> dict[str, float]:
         """Train what is left of an epoch (they count from 0); says how it went, with the learning rate of its last update."""
         set_drop_path(self.network, self.settings.drop_path * epoch / self.settings.epochs)
@@ -100,6 +106,7 @@ class Trainer(Training[Transfer]):
             losses.update(loss.double())
             self.sums.bad.look(loss, step)
             self.sums.step = step + 1
+            sign_of_life()
             after_step()
         self.sums.bad.check("transfer", epoch)
         self.sums = Sums()
@@ -116,6 +123,7 @@ class Trainer(Training[Transfer]):
         images, loss, top1, top5 = zero, zero, zero, zero
         for step, (x, y) in enumerate(batches):
             leave_if_asked("transfer")
+            sign_of_life()
             self._seed("noise", 0, step)  # a cell of S4 may hold the operation "noise"
             with self._autocast():
                 logits = network(self._layout(x)).float()
@@ -168,6 +176,8 @@ def transfer(run: TransferRun, folder: Path) -> None:
         ValueError: an input can't be used, or the loss is no longer finite.
     """
     torch.set_num_threads(run.threads)
+    if run.transfer.gpus > 1:
+        leave_if_others_hang("transfer")
     group = join(run.device, run.transfer.gpus)
     try:
         _transfer(run, folder, group)
