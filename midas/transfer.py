@@ -181,6 +181,10 @@ def transfer(run: TransferRun, folder: Path) -> None:
     group = join(run.device, run.transfer.gpus)
     try:
         _transfer(run, folder, group)
+    except RuntimeError:
+        if group.size > 1:  # another process may have left already, and with it the connection
+            leave_if_asked("transfer")
+        raise
     finally:
         if group.size > 1:
             dist.destroy_process_group()

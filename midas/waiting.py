@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
 import multiprocessing
 import os
 import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,13 +34,14 @@ class Awaited:
     """The batches of a loader whose workers may hang or be killed.
 
     Args:
-        loader: of torch, with workers; its `timeout` is set.
+        loader: of torch, with workers; its `timeout` and what begins its workers are set.
         alone: whether this process trains alone, so that it may leave while it waits.
     """
 
     def __init__(self, loader: DataLoader[Any], alone: bool):
         self.loader, self.alone = loader, alone
         loader.timeout = LOOK_EVERY
+        loader.worker_init_fn = partial(_shielded, loader.worker_init_fn)
         self.longest = LONGEST + (loader.batch_size or 1)
 
     def __len__(self) -> int:
@@ -77,9 +80,23 @@ class Awaited:
             why = StuckError(f"no batch came for {waited:.0f} s; the disk may hang, or {SHARED} be full; {FEWER}")
         else:
             return
-        for worker in multiprocessing.active_children():
-            worker.kill()  # torch would wait five seconds for each that hangs
+        _end_workers()  # torch would wait five seconds for each that hangs
         raise why from None
+
+
+def _shielded(begin: Callable[[int], None] | None, worker: int) -> None:
+    """Begin a worker that outlives what asks all processes of a job to leave: what it reads is needed up to the last step."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    if begin is not None:
+        begin(worker)
+
+
+def _end_workers() -> None:
+    for worker in multiprocessing.active_children():
+        worker.kill()
+
+
+atexit.register(_end_workers)  # one that hangs would be waited for
 
 
 def _iterator(loader: DataLoader[Any]) -> Iterator[Any]:
@@ -153,6 +170,7 @@ def leave_if_others_hang(where: str, grace: float = GRACE) -> None:
             f"{where}: asked to leave, and no step for {grace:.0f} s; it goes on from its checkpoint", file=sys.stderr
         )
         sys.stderr.flush()
+        _end_workers()
         os._exit(RETRY)
 
     threading.Thread(target=watch, daemon=True).start()
