@@ -125,7 +125,8 @@ def computing(count: int, restarts: int = 0) -> Callable[[], bool]:
         if len(found) != count or found[-1]["JobState"] != "RUNNING" or found[-1]["Restarts"] != str(restarts):
             return False
         log = RUN / "search.log"
-        return log.exists() and bool(epochs(log.read_text()))
+        said = log.read_text() if log.exists() else ""
+        return bool(epochs(said)) and (restarts == 0 or bool(RESUMED.search(said)))  # and not those of before
 
     return reached
 
