@@ -103,7 +103,7 @@ def _iterator(loader: DataLoader[Any]) -> Iterator[Any]:
     """The loader's, without torch's handler for the end of a worker: that raises an error in the midst of a training step."""
     before = signal.getsignal(signal.SIGCHLD)
     batches = iter(loader)
-    if threading.current_thread() is threading.main_thread():
+    if before is not None and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGCHLD, before)
     return batches
 
@@ -146,15 +146,14 @@ def _mb(size: int) -> str:
     return f"{size / 1e6:.3g} MB" if size < 1e9 else f"{size / 1e9:.3g} GB"
 
 
-def leave_if_others_hang(where: str, grace: float = GRACE) -> None:
-    """From now on, this process ends with `RETRY` where it was asked to by a signal and no step follows.
+def leave_if_others_hang(where: str) -> None:
+    """From now on, this process ends with `RETRY` where it was asked to by a signal and no step follows for `GRACE` seconds.
 
     For one of several that train together: it may wait for the others in a call that no signal interrupts, and one of them may
     hang. What it has computed since the last checkpoint is computed again.
 
     Args:
         where: name of the step.
-        grace: see `GRACE`.
     """
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
@@ -164,10 +163,10 @@ def leave_if_others_hang(where: str, grace: float = GRACE) -> None:
         while not set(os.read(reader, 100)) & set(SIGNALS):
             pass
         start = time.monotonic()
-        while min(time.monotonic() - start, since_last_sign()) < grace:
-            time.sleep(grace / 20)
+        while min(time.monotonic() - start, since_last_sign()) < GRACE:
+            time.sleep(GRACE / 20)
         print(
-            f"{where}: asked to leave, and no step for {grace:.0f} s; it goes on from its checkpoint", file=sys.stderr
+            f"{where}: asked to leave, and no step for {GRACE:.0f} s; it goes on from its checkpoint", file=sys.stderr
         )
         sys.stderr.flush()
         _end_workers()

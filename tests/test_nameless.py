@@ -27,11 +27,13 @@ def nameless(tmp_path):
 
 
 @pytest.mark.parametrize("home", [{}, {"HOME": "/proc"}], ids=["none", "read-only"])
-def test_a_user_without_name_and_home_compiles_in_the_folder_for_temporary_files(home, nameless, tmp_path):
-    code = "from midas.supernet import kernels; print(kernels.compiled() is not None)"
+def test_a_user_without_name_and_home_keeps_what_is_compiled_in_the_folder_for_temporary_files(
+    home, nameless, tmp_path
+):
+    code = "from midas.supernet.compiler import cache_folder; print(cache_folder())"
     done = nameless(sys.executable, "-c", code, **home)
-    assert (done.stdout, done.stderr) == ("True\n", "")
-    assert list(tmp_path.glob("midas-54321/kernels-*.so"))
+    assert (done.stdout, done.stderr) == (f"{tmp_path}/midas-54321\n", "")
+    assert (tmp_path / "midas-54321").stat().st_mode & 0o777 == 0o700
 
 
 def test_a_user_without_name_and_home_searches(nameless, search_run, tmp_path):
@@ -40,6 +42,8 @@ def test_a_user_without_name_and_home_searches(nameless, search_run, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "search/metrics.json").read_text())["cost"]["compiled_kernels"]
+    assert list(tmp_path.glob("midas-54321/kernels-*.so"))
+    assert not (ROOT / "~").exists()
 
 
 def test_triton_keeps_kernels_of_a_user_without_home_where_others_are(nameless, tmp_path):

@@ -45,6 +45,7 @@ OUTPUTS = ("history.csv", "model.safetensors")
 
 SPOILED = """
 import os, signal, sys, time
+from midas import waiting
 from midas.photos import Photos
 from midas.resolved import TransferRun
 from midas.step import main
@@ -60,7 +61,7 @@ def spoiled(self, index):
         {}
     return whole(self, index)
 
-Photos.__getitem__ = spoiled
+Photos.__getitem__, waiting.GRACE = spoiled, 3.0
 main(TransferRun, transfer, long=True)
 """
 HANGS, DIES = "time.sleep(1000)", "time.sleep(1); os.kill(os.getpid(), signal.SIGKILL)"
@@ -142,7 +143,7 @@ def goes_on_to_the_same(run, folder, whole, at):
 # --- asked to leave while a batch doesn't come
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_is_answered_while_no_batch_comes_and_no_step_is_lost(number, start, run, whole, tmp_path):
     process = start(HANGS)
     time.sleep(2)  # the steps whose batches came are done
@@ -308,7 +309,7 @@ def test_two_processes_of_which_one_hangs_leave_when_they_are_asked_to(start, tm
     process.terminate()
     code, said = ended(process, 25)  # torch's launcher kills after 30
     assert code != 0
-    left = ["transfer: asked to leave, and no step for 10 s; it goes on", "transfer: SIGTERM ends this attempt"]
+    left = ["transfer: asked to leave, and no step for 3 s; it goes on", "transfer: SIGTERM ends this attempt"]
     assert said.count(left[0]) >= 1, said
     assert sum(map(said.count, left)) == 2, said
     assert "[rank" not in said  # as torch begins the lines of a traceback
@@ -326,19 +327,23 @@ def test_two_processes_that_train_save_before_they_leave(start, tmp_path):
     assert len(state["history"]) >= 1
 
 
-def test_a_process_whose_others_never_come_leaves_when_it_is_asked_to(run, tmp_path):
+def test_a_process_whose_others_never_come_leaves_when_it_is_asked_to(start, monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = str(server.getsockname()[1])
     alone = {"WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    changed = run.model_copy(update={"transfer": run.transfer.model_copy(update={"gpus": 2})})
-    words = [sys.executable, "-m", "midas.transfer", changed.model_dump_json(), str(tmp_path / "transfer")]
-    process = subprocess.Popen(words, cwd=ROOT, env=ENVIRONMENT | alone, stderr=subprocess.PIPE, text=True)
-    time.sleep(8)
-    assert process.poll() is None
+    for name, value in alone.items():
+        monkeypatch.setitem(ENVIRONMENT, name, value)
+    process = start("pass", wait=False, gpus=2)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(8)
     process.terminate()
-    code, said = ended(process, 20)
+    code, said = ended(process, 10)
     assert code == RETRY
-    assert "asked to leave, and no step for 10 s" in said
+    assert "asked to leave, and no step for 3 s" in said
+
+
+def test_the_grace_is_shorter_than_that_of_torchs_launcher():
+    assert waiting.GRACE < 30 / 2
 
 
 # --- Ctrl-C
