@@ -16,7 +16,7 @@ demo: .venv/ready
 test: .venv/ready
 	$(RUN) python -m pytest
 
-# A Slurm of one node, only for this: a search preempted, cancelled, ended by signal, budget and limit, goes on. 13 minutes; 77: no Slurm.
+# A Slurm of one node, only for this: a search preempted, cancelled, ended by signal, budget and limit, goes on. 14 minutes; 77: no Slurm.
 slurm-test: .venv/ready
 	$(RUN) tests/slurm/run.sh
 

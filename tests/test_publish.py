@@ -13,6 +13,7 @@ from midas import publish
 from midas.analysis.dumps import load_dump
 from midas.analysis.tables import make
 from midas.check import load
+from midas.config import ConfigError
 from midas.data import prepare
 from midas.decode import decode, decode_dump
 from midas.resolved import DataRun, DecodeRun, PresentRun, RetrainRun, SearchRun
@@ -175,6 +176,23 @@ def test_a_size_whose_places_are_absolute_is_published_without_them_and_redrawn(
         in next(target.rglob("search.log")).read_text()
     )
     assert table_of(published, tmp_path / "after") == before.replace(str(plan.root), str(target))
+
+
+def test_a_finished_transfer_is_redrawn_where_its_images_are_not(tmp_path):
+    raw = minimal(tmp_path) | {"datasets": {"photos": {"kind": "folder", "path": "photos", "image_size": 64}}}
+    raw["experiments"][0] |= {"space": "darts", "search": {"channels": 2, "cells": 3, "epochs": 1}}
+    raw["experiments"][0]["retrain"] |= {"cells": 3, "auxiliary": 0.0}
+    transfer = {"dataset": "photos", "methods": ["midas"], "image_size": 64, "auxiliary": 0.0}
+    raw["experiments"][0]["transfer"] = transfer
+    with pytest.raises(ConfigError, match=r"transfer.dataset: data set 'photos': photos does not exist"):
+        load(raw)
+    done = tmp_path / "tiny/darts/digits/midas/seed0/transfer/metrics.json"
+    done.parent.mkdir(parents=True)
+    done.write_text("{}")
+    assert [cell.seed for cell in load(raw).transfers()] == [0]
+    raw["seeds"] = [0, 1]  # the other isn't there
+    with pytest.raises(ConfigError, match="photos does not exist"):
+        load(raw)
 
 
 def table_of(plan, folder):

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A Slurm of one node on this machine, in a temporary folder and only for as long as tests/slurm/check.py takes: that runs the
 # workflow through workflow/profiles/slurm and says what held. Needs the packages of Slurm and munge (Debian: slurm-wlm, munge)
-# and no right of root; installs nothing, touches no Slurm that is there already. About 13 minutes.
+# and no right of root; installs nothing, touches no Slurm that is there already. About 14 minutes.
 # Ends with 0: all claims hold, 1: one doesn't, 77: Slurm isn't installed.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
