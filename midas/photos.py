@@ -106,8 +106,9 @@ class PhotoLoader:
         self.sampler = loader.sampler
         self.order = loader.batch_sampler.sampler = _From(loader.batch_sampler.sampler)
         if settings.workers > 0:
-            if training and group.rank == 0:
-                check_shared_memory(dataset.image, settings.batch_size, settings.workers, len(loader))
+            if training:
+                sizes = dataset.image, settings.batch_size, settings.workers, len(loader)
+                check_shared_memory(*sizes, warns=group.rank == 0)
             self.loader.loader = Awaited(loader, alone=group.size == 1)
 
     def __len__(self) -> int:

@@ -37,7 +37,6 @@ from midas.resolved import TransferRun
 from midas.settings import Transfer
 from midas.step import main
 from midas.training import Batches, History, Sums, Training, memory_format, resume, run_epochs, save_network
-from midas.waiting import leave_if_others_hang
 
 AGREE_EVERY = 20
 """Training steps between the questions of several processes to one another whether to save, for which they wait."""
@@ -176,8 +175,6 @@ def transfer(run: TransferRun, folder: Path) -> None:
         ValueError: an input can't be used, or the loss is no longer finite.
     """
     torch.set_num_threads(run.threads)
-    if run.transfer.gpus > 1:
-        leave_if_others_hang("transfer")
     group = join(run.device, run.transfer.gpus)
     try:
         _transfer(run, folder, group)

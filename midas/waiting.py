@@ -108,7 +108,7 @@ def _iterator(loader: DataLoader[Any]) -> Iterator[Any]:
     return batches
 
 
-def check_shared_memory(image: tuple[int, int], batch: int, workers: int, batches: int) -> None:
+def check_shared_memory(image: tuple[int, int], batch: int, workers: int, batches: int, warns: bool = True) -> None:
     """Compare the room in shared memory with what workers hold at once.
 
     Args:
@@ -116,6 +116,7 @@ def check_shared_memory(image: tuple[int, int], batch: int, workers: int, batche
         batch: images in a batch, of all processes that train together.
         workers: of each of them.
         batches: of an epoch.
+        warns: whether to say that there may be too little; one of several processes does.
 
     Raises:
         ValueError: not one batch has room.
@@ -133,7 +134,7 @@ def check_shared_memory(image: tuple[int, int], batch: int, workers: int, batche
             f"transfer.workers: {workers} is not allowed; a batch takes {_mb(one)} in {SHARED}, which has {_mb(room)} left (a "
             f"container's --shm-size); 0 needs none"
         )
-    if room < most:
+    if room < most and warns:
         print(
             f"warning: transfer.workers: {workers} may hold {_mb(most)} at once in {SHARED}, which has {_mb(room)} left; should "
             f"it fill up, take fewer, or 0",

@@ -267,6 +267,8 @@ def test_less_room_than_the_workers_may_need_is_said_and_nothing_more(changed, s
     room(monkeypatch, size)
     check_shared_memory(**DEFAULT | changed)
     said = capsys.readouterr().err
+    check_shared_memory(**DEFAULT | changed, warns=False)
+    assert capsys.readouterr().err == ""
     if most is None:
         assert said == ""
     else:
