@@ -4,7 +4,9 @@ PYTHON ?= python3
 CORES ?= all
 CONFIG ?= config/config.yaml
 SHELL := /bin/bash
-RUN := export PATH="$(CURDIR)/.venv/bin:$$PATH";
+# Snakemake wants a home that it can write to and a name: a container's user may have neither.
+USER_OF_NO_NAME := [ -w "$$HOME" ] || export HOME="$(CURDIR)/.snakemake/home"; id -un > /dev/null 2>&1 || export LOGNAME="$${LOGNAME:-$$(id -u)}";
+RUN := export PATH="$(CURDIR)/.venv/bin:$$PATH"; $(USER_OF_NO_NAME)
 
 .PHONY: demo test slurm-test conda-test lease-test gpu lint figures publish plan bench clean
 
@@ -14,7 +16,7 @@ demo: .venv/ready
 test: .venv/ready
 	$(RUN) python -m pytest
 
-# A Slurm of one node, only for this: a search cancelled, ended by signal, budget and limit, goes on. 13 minutes; 77: no Slurm.
+# A Slurm of one node, only for this: a search preempted, cancelled, ended by signal, budget and limit, goes on. 14 minutes; 77: no Slurm.
 slurm-test: .venv/ready
 	$(RUN) tests/slurm/run.sh
 

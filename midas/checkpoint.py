@@ -12,6 +12,8 @@ from typing import Any
 
 import torch
 
+from midas.disk import flush, flush_folder
+
 MACHINE = "machine"
 """Key of an identity: what changes rounding alone."""
 
@@ -56,18 +58,14 @@ class Checkpoint:
                 file.write(hashlib.sha256(buffer.getbuffer()).digest())
                 file.write(buffer.getbuffer())
                 file.flush()
-                os.fsync(file.fileno())
+                flush(file.fileno(), temporary)
         except OSError as error:  # a full disk: what was written before stays
             temporary.unlink(missing_ok=True)
             raise OSError(error.errno, f"{error.strerror}; earlier checkpoints are kept", str(temporary)) from error
         if self.newest.exists():
             os.replace(self.newest, self.previous)
         os.replace(temporary, self.newest)
-        descriptor = os.open(self.folder, os.O_RDONLY)  # names too must reach the disk
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        flush_folder(self.folder)  # names too must reach the disk
 
     def load(self) -> dict[str, Any] | None:
         """The newest state that can be continued, None if there is none; its identity is then `loaded`.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sys
 import tempfile
@@ -10,6 +9,9 @@ import time
 from pathlib import Path
 
 import torch
+
+from midas.disk import claim
+from midas.limits import leave_if_asked
 
 _held: list[int] = []
 """Descriptors of the locks of this process, which the system closes whatever ends it."""
@@ -19,7 +21,7 @@ def pick_device(name: str) -> torch.device:
     """The device of a configuration's name.
 
     Where a scheduler has chosen (CUDA_VISIBLE_DEVICES) or there is but one GPU, that one. Else a free one: jobs on one node claim
-    them by locks in the folder for temporary files, and wait where all are taken.
+    them by locks in the folder for temporary files, and wait where all are taken. Without locks, which one is a matter of chance.
 
     Raises:
         ValueError: "cuda" where there is no GPU.
@@ -41,17 +43,19 @@ def _claim(count: int) -> int:
     said = False
     while True:
         for number in range(count):
-            descriptor = _open(Path(tempfile.gettempdir(), f"midas-gpu-{number}.lock"))
+            path = Path(tempfile.gettempdir(), f"midas-gpu-{number}.lock")
+            descriptor = _open(path)
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                locked = claim(descriptor, path)
             except BlockingIOError:
                 os.close(descriptor)
                 continue
             _held.append(descriptor)
-            return number
+            return number if locked else os.getpid() % count  # without locks, not all jobs on the first
         if not said:
             print(f"all {count} GPUs are taken by other jobs; waiting for one", file=sys.stderr, flush=True)
             said = True
+        leave_if_asked("waiting for a GPU")
         time.sleep(2)
 
 

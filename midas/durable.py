@@ -7,7 +7,6 @@ random is a function of seed, epoch and step, so a checkpoint needs no generator
 
 from __future__ import annotations
 
-import fcntl
 import json
 import math
 import os
@@ -21,7 +20,8 @@ import torch
 from torch import Tensor
 
 from midas.checkpoint import MACHINE, Checkpoint, differences
-from midas.limits import ACCEPTED, GO_ON, IDENTITY, asked, of_workflow, save_every
+from midas.disk import claim
+from midas.limits import ACCEPTED, GO_ON, IDENTITY, asked, of_workflow, save_every, saving
 from midas.provenance import digest, write_text
 from midas.resolved import RetrainRun, SearchRun, TransferRun, decisive
 
@@ -156,15 +156,18 @@ class Keeper:
     def save(self, state: dict[str, Any]) -> None:
         """Save a state; it must hold the key "history", and "within" in the midst of an epoch."""
         if self.writes:
-            self.checkpoint.save({**state, "seconds": self.seconds, "resumed_at": self.resumed_at})
-            if not self.said:
-                write_text(self.kept / IDENTITY, json.dumps(self.checkpoint.identity, indent=1) + "\n")
-                self.said = True
+            with saving():
+                self.checkpoint.save({**state, "seconds": self.seconds, "resumed_at": self.resumed_at})
+                if not self.said:
+                    write_text(self.kept / IDENTITY, json.dumps(self.checkpoint.identity, indent=1) + "\n")
+                    self.said = True
         self.saved = time.monotonic()
 
 
 def lock(folder: Path) -> int:
     """Claim a folder for as long as this process lives; a descriptor, which the system closes whatever ends the process.
+
+    Where the file system has no locks, a warning takes their place.
 
     Raises:
         BlockingIOError: another process has it.
@@ -173,7 +176,7 @@ def lock(folder: Path) -> int:
     path = folder / "lock"
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        claim(descriptor, path)
     except BlockingIOError:
         owner = os.read(descriptor, 200).decode(errors="replace").strip() or "another process"
         os.close(descriptor)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import signal
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 RETRY = 75
@@ -17,7 +19,17 @@ IDENTITY = "identity.json"
 """File in a checkpoint's folder: what it is of, for whoever can't read checkpoints."""
 GO_ON = "set them as they were, or go_on_elsewhere: true to go on with another rounding, or delete that folder to begin anew"
 """What can be done about a run that was begun with other threads or on another device."""
-SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+INSISTS = 1.0
+"""Seconds after a first Ctrl-C from which another ends the process at once; some programs pass one on twice."""
+
+
+class AskedError(Exception):
+    """Raised between two steps, where a process waits and was asked to leave."""
+
+
+class StuckError(OSError):
+    """Raised between two steps: what the next one needs doesn't come."""
 
 
 class Limits(NamedTuple):
@@ -48,6 +60,9 @@ class _Asked:
 
     limits = Limits()
     by: str | None = None
+    at = 0.0
+    sign = 0.0
+    busy = False
 
 
 def listen(limits: Limits) -> None:
@@ -55,10 +70,13 @@ def listen(limits: Limits) -> None:
     _Asked.limits = limits
 
     def remember(number: int, _: object) -> None:
-        _Asked.by = signal.Signals(number).name
+        if number == signal.SIGINT and _Asked.by == "SIGINT" and time.monotonic() - _Asked.at > INSISTS:
+            raise KeyboardInterrupt
+        _Asked.by, _Asked.at = signal.Signals(number).name, time.monotonic()
 
     for number in SIGNALS:
-        signal.signal(number, remember)
+        if number != signal.SIGINT or signal.getsignal(number) != signal.SIG_IGN:  # as in what a script starts by &
+            signal.signal(number, remember)
 
 
 def asked() -> str | None:
@@ -67,6 +85,27 @@ def asked() -> str | None:
     if _Asked.by is None and end is not None and time.monotonic() > end - margin:
         return f"its time budget ({margin:.0f} s are left)"
     return _Asked.by
+
+
+def sign_of_life() -> None:
+    """A step is done, or is saved."""
+    _Asked.sign = time.monotonic()
+
+
+@contextmanager
+def saving() -> Iterator[None]:
+    """Within it, there is life."""
+    _Asked.busy = True
+    try:
+        yield
+    finally:
+        _Asked.busy = False
+        sign_of_life()
+
+
+def since_last_sign() -> float:
+    """Seconds since the last sign of life."""
+    return 0.0 if _Asked.busy else time.monotonic() - _Asked.sign
 
 
 def save_every() -> float:

@@ -66,6 +66,17 @@ class Zero(nn.Module):
         return torch.zeros_like(x[:, :, :: self.stride, :: self.stride])
 
 
+def noise(x: Tensor, stride: int, copies: int = 1) -> Tensor:
+    """Standard normal noise [B, copies * C, H / stride, W / stride] for a map x [B, C, H, W], in its type and memory layout.
+
+    What is drawn doesn't depend on either, so that a seed means the same for all of them.
+    """
+    size = [-(-side // stride) for side in x.shape[2:]]
+    drawn = torch.randn(x.shape[0], copies * x.shape[1], *size, dtype=torch.float32, device=x.device)
+    last = x.is_contiguous(memory_format=torch.channels_last)
+    return drawn.to(x.dtype, memory_format=torch.channels_last if last else torch.contiguous_format)
+
+
 class Noise(nn.Module):
     """The operation "noise" of RobustDARTS S4: standard normal noise that doesn't depend on its input's values."""
 
@@ -75,7 +86,7 @@ class Noise(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Noise [B, C, H / stride, W / stride], drawn anew at each call, in evaluation too."""
-        return torch.randn_like(x[:, :, :: self.stride, :: self.stride])
+        return noise(x, self.stride)
 
 
 def _skip(channels: int, stride: int, norm: Norm) -> nn.Module:

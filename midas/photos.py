@@ -21,6 +21,7 @@ from midas.images import read_rgb
 from midas.processes import Group
 from midas.settings import Transfer
 from midas.training import Batches
+from midas.waiting import Awaited, check_shared_memory
 
 
 class Photos(Indexed[tuple[Tensor, int]]):
@@ -122,8 +123,14 @@ class PhotoLoader:
         )
 
         self.batch = settings.batch_size // group.size
-        sampler = self.loader.loader.batch_sampler
-        self.order = sampler.sampler = _From(sampler.sampler)
+        loader = self.loader.loader
+        self.sampler = loader.sampler
+        self.order = loader.batch_sampler.sampler = _From(loader.batch_sampler.sampler)
+        if settings.workers > 0:
+            if training:
+                sizes = dataset.image, settings.batch_size, settings.workers, len(loader)
+                check_shared_memory(*sizes, warns=group.rank == 0)
+            self.loader.loader = Awaited(loader, alone=group.size == 1)
 
     def __len__(self) -> int:
         return len(self.loader)
@@ -134,9 +141,9 @@ class PhotoLoader:
         self.order.first = first * self.batch
         number = generator(self.seed, "order", epoch, 0).initial_seed()
         if self.group.size > 1:
-            self.loader.sampler.seed = number
+            self.sampler.seed = number
         else:
-            self.loader.sampler.generator = torch.Generator().manual_seed(number)
+            self.sampler.generator = torch.Generator().manual_seed(number)
         return self.loader
 
     def in_order(self) -> Iterator[tuple[Tensor, Tensor]]:

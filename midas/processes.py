@@ -12,6 +12,7 @@ from timm.utils import init_distributed_device, reduce_tensor
 from torch import Tensor
 
 from midas.devices import pick_device
+from midas.waiting import leave_if_others_hang
 
 
 class Group(NamedTuple):
@@ -67,5 +68,6 @@ def join(name: str, wanted: int) -> Group:
         raise ValueError(f"gpus: {size} is not allowed; this machine has {torch.cuda.device_count()}")
     if size == 1:
         return Group(device)
+    leave_if_others_hang("transfer")  # from here on: they may never come
     found = SimpleNamespace(device=device.type)
     return Group(init_distributed_device(found), found.rank, found.world_size)

@@ -20,6 +20,10 @@ from midas.memory import peak_resident
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("torch", "timm", "numpy", "scipy", "diptest")
 
+THIS = "midas/provenance.py"
+GIT_PLACES = ("GIT_DIR", "GIT_WORK_TREE", "GIT_COMMON_DIR", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_NAMESPACE")
+"""Variables by which the environment names a repository."""
+
 ROUNDING = ("amx", "avx", "bf16", "f16", "fma", "fp16", "sme", "sse", "sve")
 """How instructions are called that a sum's rounding may depend on."""
 
@@ -67,14 +71,21 @@ def _collect(module: str, seen: dict[str, str]) -> None:
 
 
 def commit() -> str | None:
-    """The commit of the checkout, with "+changes" where the tree differs from it; None outside a repository."""
+    """The commit of the checkout, with "+changes" where the tree differs from it; None outside a repository of its own.
+
+    A repository around the checkout, or one that the environment names, isn't that of this code.
+    """
+    environment = {name: value for name, value in os.environ.items() if name not in GIT_PLACES}
+    # a repository that is named isn't looked for in the folders above; nor must it belong to this user
+    git = ["git", "--no-optional-locks", f"--git-dir={ROOT / '.git'}", f"--work-tree={ROOT}"]
+    call: dict[str, Any] = {"cwd": ROOT, "env": environment, "capture_output": True, "text": True, "timeout": 10}
     try:
-        call = {"cwd": ROOT, "capture_output": True, "text": True, "timeout": 10, "check": True}
-        head = subprocess.run(["git", "rev-parse", "HEAD"], **call).stdout.strip()  # type: ignore[call-overload]
-        changed = subprocess.run(["git", "status", "--porcelain", "--untracked-files=no"], **call).stdout  # type: ignore[call-overload]
+        # the second is the code itself, which may lie unpacked in a repository of other things
+        names = subprocess.run([*git, "rev-parse", "HEAD", f"HEAD:{THIS}"], check=True, **call).stdout.split()
+        changed = subprocess.run([*git, "status", "--porcelain", "--untracked-files=no"], check=True, **call).stdout
     except (OSError, subprocess.SubprocessError):
         return None
-    return head + ("+changes" if changed.strip() else "")
+    return names[0] + ("+changes" if changed.strip() else "")
 
 
 def versions() -> dict[str, str]:

@@ -231,7 +231,10 @@ class Transfer(Strict):
     ema: BelowOne = Field(0.0, description="decay of an average of the weights that is evaluated, 0 for none")
     precision: Precision = Field("bfloat16", description="bfloat16: automatic mixed precision")
     channels_last: bool = Field(True, description="memory layout of the maps; values differ by rounding only")
-    workers: Annotated[int, Field(ge=0)] = Field(8, description="processes that decode images, for each GPU")
+    workers: Annotated[int, Field(ge=0)] = Field(
+        8,
+        description="processes that decode images, for each GPU; each holds two batches in shared memory (/dev/shm), 0: none",
+    )
     gpus: Positive = Field(1, description="GPUs of one node that train together (torchrun); on a CPU, processes")
 
 

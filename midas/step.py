@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NoReturn, TypeVar
 
 from midas.config import ConfigError, parse
-from midas.limits import RETRY, SAVE_EVERY, Limits, listen
+from midas.limits import RETRY, SAVE_EVERY, Limits, StuckError, listen
 from midas.settings import Strict
 
 Run = TypeVar("Run", bound=Strict)
@@ -43,6 +43,8 @@ def main(model: type[Run], step: Callable[[Run, Path], None], long: bool = False
         step(_read(arguments.run, model), Path(arguments.folder))
     except BlockingIOError as error:
         _end(str(error), RETRY)
+    except StuckError as error:
+        _end(str(error), 1)
     except ValueError as error:
         _end(str(error), 2)
     except OSError as error:

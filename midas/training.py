@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from midas.durable import FirstBad, Keeper
 from midas.genotype import Genotype
-from midas.limits import leave_if_asked
+from midas.limits import AskedError, StuckError, leave_if_asked
 from midas.memory import keep_freed_memory
 from midas.networks import Skeleton
 from midas.progress import Progress
@@ -79,6 +79,11 @@ class Training(Generic[Settings]):
         )
         self.ema = ModelEmaV3(network, decay=settings.ema) if settings.ema else None
         self.sums = Sums()
+
+    @property
+    def alone(self) -> bool:
+        """Whether it can save at any step, without other processes."""
+        return True
 
     @property
     def evaluated(self) -> nn.Module:
@@ -162,16 +167,24 @@ def run_epochs(
     progress = Progress(training.settings.epochs, name)
     for epoch in range(len(history), training.settings.epochs):
 
-        def after_step(epoch: int = epoch) -> None:
-            sums = training.sums
-            last = sums.step == steps
-            # before a test, which may take minutes, a checkpoint of a minute is old
-            if (last or sums.step % every == 0) and agree(keeper.due(60.0 if last else None)):
-                sums.bad.check(name, epoch)
-                keeper.save({"trainer": training.state_dict(), "history": history, "within": training.within()})
-                leave_if_asked(name)
+        def save(epoch: int = epoch) -> None:
+            training.sums.bad.check(name, epoch)
+            keeper.save({"trainer": training.state_dict(), "history": history, "within": training.within()})
+            leave_if_asked(name)
 
-        row = train(epoch, after_step)
+        def after_step(save: Callable[[], None] = save) -> None:
+            step, last = training.sums.step, training.sums.step == steps
+            # before a test, which may take minutes, a checkpoint of a minute is old
+            if (last or step % every == 0) and agree(keeper.due(60.0 if last else None)):
+                save()
+
+        try:
+            row = train(epoch, after_step)
+        except (AskedError, StuckError):  # it waited, in an epoch or a test
+            if training.alone and training.sums.step > 0:
+                save()
+            leave_if_asked(name)
+            raise
         check_finite(row, epoch, name)
         if keeper.writes:
             progress.epoch(epoch, **row)

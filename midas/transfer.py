@@ -29,7 +29,7 @@ from midas.durable import Keeper, identity_of
 from midas.folders import describe
 from midas.genotype import Genotype
 from midas.genotype import load as load_genotype
-from midas.limits import leave_if_asked
+from midas.limits import leave_if_asked, sign_of_life
 from midas.networks import Skeleton, build, set_drop_path
 from midas.operations import Noise
 from midas.photos import PhotoLoader
@@ -88,6 +88,11 @@ class Trainer(Training[Transfer]):
         )
         self.mixup = _mixup(settings, classes, group.size)
 
+    @property
+    def alone(self) -> bool:
+        """Whether no other process trains with it."""
+        return self.group.size == 1
+
     def train(self, batches: Batches, epoch: int, after_step: Callable[[], None] = lambda: None) -> dict[str, float]:
         """Train what is left of an epoch (they count from 0); says how it went, with the learning rate of its last update."""
         set_drop_path(self.network, self.settings.drop_path * epoch / self.settings.epochs)
@@ -103,6 +108,7 @@ class Trainer(Training[Transfer]):
             losses.update(loss.double())
             self.sums.bad.look(loss, step)
             self.sums.step = step + 1
+            sign_of_life()
             after_step()
         self.sums.bad.check("transfer", epoch)
         self.sums = Sums()
@@ -119,6 +125,7 @@ class Trainer(Training[Transfer]):
         images, loss, top1, top5 = zero, zero, zero, zero
         for step, (x, y) in enumerate(batches):
             leave_if_asked("transfer")
+            sign_of_life()
             self._seed("noise", 0, step)  # a cell of S4 may hold the operation "noise"
             with self._autocast():
                 logits = network(self._layout(x)).float()
@@ -174,6 +181,10 @@ def transfer(run: TransferRun, folder: Path) -> None:
     group = join(run.device, run.transfer.gpus)
     try:
         _transfer(run, folder, group)
+    except RuntimeError:
+        if group.size > 1:  # another process may have left already, and with it the connection
+            leave_if_asked("transfer")
+        raise
     finally:
         if group.size > 1:
             dist.destroy_process_group()

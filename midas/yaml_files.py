@@ -52,7 +52,11 @@ def parse_yaml(text: str, name: str) -> Any:
                 return json.loads(text, object_pairs_hook=_pairs)
             except json.JSONDecodeError:
                 pass
-        return yaml.load(text, _EachOnce)
+        loader = _EachOnce(text)
+        try:
+            return loader.get_single_data()
+        finally:
+            loader.dispose()
     except _TwiceError as error:
         raise ValueError(f"{name}: {error}") from error
     except (yaml.YAMLError, RecursionError) as error:

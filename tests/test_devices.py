@@ -1,11 +1,13 @@
 """Which device a step takes; several GPUs are played by what torch says of them."""
 
+import errno
+import fcntl
 import os
 
 import pytest
 import torch
 
-from midas import devices
+from midas import devices, limits
 from midas.devices import pick_device
 
 CPU = torch.device("cpu")
@@ -63,3 +65,22 @@ def test_what_a_scheduler_or_torchrun_has_chosen_is_left_alone(two_gpus, monkeyp
 def test_the_only_gpu_is_shared(two_gpus, monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     assert pick_device("auto") == pick_device("auto") == torch.device("cuda")
+
+
+def test_without_locks_jobs_are_spread_over_the_gpus_by_their_number(two_gpus, monkeypatch):
+    def flock(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    for number, device in ((41, 1), (42, 0)):
+        monkeypatch.setattr(devices.os, "getpid", lambda number=number: number)
+        assert pick_device("auto") == torch.device("cuda", device)
+
+
+def test_a_job_that_waits_for_a_gpu_leaves_when_it_is_asked_to(two_gpus, monkeypatch, capsys):
+    pick_device("auto"), pick_device("auto")
+    monkeypatch.setattr(devices.time, "sleep", lambda _: monkeypatch.setattr(limits._Asked, "by", "SIGTERM"))
+    with pytest.raises(SystemExit) as left:
+        pick_device("auto")
+    assert left.value.code == limits.RETRY
+    assert "waiting for a GPU: SIGTERM ends this attempt" in capsys.readouterr().err

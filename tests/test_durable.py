@@ -166,7 +166,8 @@ def test_two_processes_that_train_together_are_killed_in_an_epoch_and_go_on(demo
 
 
 @pytest.mark.parametrize(
-    ("name", "number"), [("search", signal.SIGTERM), ("retrain", signal.SIGUSR1), ("transfer", signal.SIGTERM)]
+    ("name", "number"),
+    [("search", signal.SIGTERM), ("search", signal.SIGINT), ("retrain", signal.SIGUSR1), ("transfer", signal.SIGTERM)],
 )
 def test_a_signal_is_answered_by_a_checkpoint_and_the_code_for_a_retry(name, number, demo_run, tmp_path):
     run, folder = demo_run(name), tmp_path / name

@@ -3,6 +3,7 @@ import gzip
 import json
 import random
 import sys
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,8 @@ from midas import count as counting
 from midas.count import count
 from midas.genotype import Genotype, parse
 from midas.networks import SKELETONS, DartsCell, Nasbench201Cell, build, set_drop_path
-from midas.operations import OPERATIONS, FactorizedReduce, make
+from midas.operations import OPERATIONS, FactorizedReduce, Noise, make
+from midas.supernet import candidates
 
 SHARED = Path(__file__).parents[2] / "shared/data"
 GENOTYPES = SHARED / "darts/genotypes.csv"
@@ -123,6 +125,48 @@ def test_pooling_is_normalised_in_the_search_only():
     assert make("max_pool_3x3", 3, pool_norm=True)(x).mean().abs() < 1e-5
     assert make("max_pool_3x3", 3)(x).mean() > 5
     assert isinstance(make("skip_connect", 3, pool_norm=True), nn.Identity)
+
+
+LAYOUTS = (torch.contiguous_format, torch.channels_last)
+
+
+@pytest.mark.parametrize("module", [Noise(1), Noise(2), candidates.Noise(3, 1), candidates.Noise(3, 2)], ids=str)
+def test_a_seed_draws_the_same_noise_for_every_layout_and_type(module):
+    drawn = []
+    for layout, dtype in product(LAYOUTS, (torch.float32, torch.bfloat16, torch.float64)):
+        x = torch.zeros(4, 6, 9, 8, dtype=dtype).to(memory_format=layout)
+        torch.manual_seed(0)
+        drawn.append(module(x, x, x) if isinstance(module, candidates.Noise) else module(x))
+        assert drawn[-1].dtype == dtype
+        assert drawn[-1].is_contiguous(memory_format=layout)
+    sides = [-(-9 // module.stride), 8 // module.stride]
+    torch.manual_seed(0)
+    expected = torch.randn(4, drawn[0].shape[1], *sides)
+    assert drawn[0].shape[1] in (6, 18)
+    for x in drawn:
+        assert torch.equal(x, expected.to(x.dtype))
+
+
+def test_a_found_cell_with_noise_gives_the_same_logits_in_every_layout():
+    genotype, logits = parse(DARTS_V2.replace("skip_connect", "noise")), []
+    for layout in LAYOUTS:
+        torch.manual_seed(0)
+        network = build(genotype, 16, 3, 10).to(memory_format=layout).eval()
+        x = torch.randn(4, 3, 32, 32).to(memory_format=layout)
+        torch.manual_seed(1)
+        logits.append(network(x).detach())
+    torch.testing.assert_close(*logits, rtol=1e-4, atol=1e-5)
+
+
+def test_a_seed_drops_the_same_paths_for_every_layout_and_type():
+    network, dropped = build(parse(DARTS_V2), 16, 3, 10), []
+    set_drop_path(network, 0.5)
+    path = network.cells[0].drop_path.train()
+    for layout, dtype in product(LAYOUTS, (torch.float32, torch.bfloat16)):
+        torch.manual_seed(0)
+        dropped.append(path(torch.ones(64, 2, 3, 3, dtype=dtype).to(memory_format=layout))[:, 0, 0, 0] == 0)
+    assert 16 < dropped[0].sum() < 48
+    assert all(torch.equal(x, dropped[0]) for x in dropped)
 
 
 def test_unknown_operation_is_refused_with_those_allowed():

@@ -2,6 +2,7 @@ import json
 import os
 import platform
 import resource
+import shutil
 import subprocess
 import sys
 from functools import partial
@@ -177,25 +178,102 @@ def test_metrics_carry_what_they_cost(metrics):
     assert 50e6 < cost["peak_memory_bytes"] <= peak
 
 
-def test_commit_says_whether_the_tree_was_changed(tmp_path, monkeypatch):
-    monkeypatch.setattr(provenance, "ROOT", tmp_path)
-    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+def git(folder, *words):
+    identity = ["-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false"]
+    identity += ["-c", "protocol.file.allow=always"]
+    result = subprocess.run(["git", *identity, *words], cwd=folder, check=True, capture_output=True, text=True)
+    return result.stdout.strip()
 
-    def git(*words):
-        identity = ["-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false"]
-        result = subprocess.run(["git", *identity, *words], cwd=tmp_path, check=True, capture_output=True, text=True)
-        return result.stdout.strip()
 
+def committed(folder, file=provenance.THIS):
+    """Make a repository of one file; its commit."""
+    (folder / file).parent.mkdir(parents=True)
+    (folder / file).write_text(f"in {folder.name}")
+    git(folder, "init")
+    git(folder, "add", file)
+    git(folder, "commit", "--no-verify", "-m", folder.name)
+    return git(folder, "rev-parse", "HEAD")
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    """Folder of a repository that holds this code; the commit asked for is its."""
+    for name in provenance.GIT_PLACES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(provenance, "ROOT", tmp_path / "own")
+    committed(tmp_path / "own")
+    return tmp_path / "own"
+
+
+def test_commit_says_whether_the_tree_was_changed(checkout):
+    assert provenance.commit() == git(checkout, "rev-parse", "HEAD")
+    (checkout / "new").write_text("not in git")
+    assert provenance.commit() == git(checkout, "rev-parse", "HEAD")
+    (checkout / provenance.THIS).write_text("2")
+    assert provenance.commit() == git(checkout, "rev-parse", "HEAD") + "+changes"
+
+
+def test_code_without_a_repository_has_no_commit(checkout, tmp_path):
+    shutil.rmtree(checkout / ".git")
     assert provenance.commit() is None
-    git("init")
-    (tmp_path / "file").write_text("1")
-    git("add", "file")
-    git("commit", "--no-verify", "-m", "first")
-    assert provenance.commit() == git("rev-parse", "HEAD")
-    (tmp_path / "new").write_text("not in git")
-    assert provenance.commit() == git("rev-parse", "HEAD")
-    (tmp_path / "file").write_text("2")
-    assert provenance.commit() == git("rev-parse", "HEAD") + "+changes"
+    around = committed(tmp_path, "notes/paper.tex")  # unpacked in the folder of another repository
+    assert git(checkout, "rev-parse", "HEAD") == around
+    assert provenance.commit() is None
+    git(tmp_path, "add", ".")  # even where that holds it: its commits are of other things
+    git(tmp_path, "commit", "--no-verify", "-m", "all")
+    assert provenance.commit() is None
+
+
+def test_code_unpacked_at_the_root_of_another_repository_has_no_commit(tmp_path, monkeypatch):
+    monkeypatch.setattr(provenance, "ROOT", tmp_path)
+    committed(tmp_path, "notes/paper.tex")
+    (tmp_path / provenance.THIS).parent.mkdir()
+    (tmp_path / provenance.THIS).write_text("unpacked")
+    assert provenance.commit() is None
+
+
+def test_a_repository_without_a_commit_has_none(tmp_path, monkeypatch):
+    monkeypatch.setattr(provenance, "ROOT", tmp_path)
+    git(tmp_path, "init")
+    assert provenance.commit() is None
+
+
+@pytest.mark.parametrize("names", [("GIT_DIR",), ("GIT_DIR", "GIT_WORK_TREE"), ("GIT_INDEX_FILE",)], ids="+".join)
+def test_a_repository_that_the_environment_names_is_not_taken(names, checkout, tmp_path, monkeypatch):
+    own = git(checkout, "rev-parse", "HEAD")
+    other = committed(tmp_path / "other")
+    places = {"GIT_DIR": ".git", "GIT_WORK_TREE": "", "GIT_INDEX_FILE": ".git/index"}
+    for name in names:
+        monkeypatch.setenv(name, str(tmp_path / "other" / places[name]))
+    assert provenance.commit() == own != other
+    shutil.rmtree(checkout / ".git")
+    assert provenance.commit() is None
+
+
+def test_another_user_s_repository_gives_its_commit(checkout, monkeypatch):
+    """As in a container that mounts it; git itself refuses to look for it there."""
+    own = git(checkout, "rev-parse", "HEAD")
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    with pytest.raises(subprocess.CalledProcessError):
+        git(checkout, "rev-parse", "HEAD")
+    assert provenance.commit() == own
+
+
+@pytest.mark.parametrize("kind", ["worktree", "submodule"])
+def test_a_worktree_and_a_submodule_give_their_own_commit(kind, checkout, tmp_path, monkeypatch):
+    if kind == "worktree":
+        git(checkout, "worktree", "add", tmp_path / "there", "-b", "there")
+        folder = tmp_path / "there"
+    else:
+        committed(tmp_path / "around", "notes/paper.tex")
+        git(tmp_path / "around", "submodule", "add", str(checkout), "code")
+        folder = tmp_path / "around/code"
+    (folder / provenance.THIS).write_text("newer")
+    git(folder, "commit", "--no-verify", "-am", "newer")
+    monkeypatch.setattr(provenance, "ROOT", folder)
+    assert provenance.commit() == git(folder, "rev-parse", "HEAD") != git(checkout, "rev-parse", "HEAD")
+    (folder / provenance.THIS).write_text("changed")
+    assert provenance.commit() == git(folder, "rev-parse", "HEAD") + "+changes"
 
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path, monkeypatch):

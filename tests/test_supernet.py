@@ -7,10 +7,11 @@ import torch
 import torch.nn.functional as F
 from plain_supernet import PlainSupernet
 
+from midas import operations
 from midas.depthwise import depthwise
 from midas.settings import Method
 from midas.spaces import SPACES, CellSpec, Space
-from midas.supernet import Supernet, kernels
+from midas.supernet import Supernet, candidates, kernels
 from midas.supernet.mixing import AttentionMixing, distribution_of
 
 OPTIONS = {
@@ -119,6 +120,11 @@ def test_every_way_to_compute_equals_the_oracle(space, way, layout):
     check_against_oracle(SPACES_UNDER_TEST[space], {"patch_size": 4}, layout, **way)
 
 
+def still(x, stride, copies=1):
+    """Noise without chance: each edge has the same."""
+    return torch.cos(x.detach()[:, :, ::stride, ::stride]).repeat(1, copies, 1, 1)
+
+
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
 @pytest.mark.parametrize("space", SPACES_UNDER_TEST.values(), ids=SPACES_UNDER_TEST)
 def test_supernet_equals_the_oracle_in_outputs_weights_and_all_gradients(space, options, monkeypatch):
@@ -126,8 +132,24 @@ def test_supernet_equals_the_oracle_in_outputs_weights_and_all_gradients(space, 
         pytest.skip("pairs are refused where a node keeps all edges")
     if options.get("offer_none") and space.with_none() == space:
         pytest.skip("it is offered already")
-    monkeypatch.setattr(torch, "randn_like", lambda x: torch.cos(x.detach()))  # the same "noise" (S4) on both sides
+    for module in (operations, candidates):  # the same "noise" (S4) on both sides
+        monkeypatch.setattr(module, "noise", still)
     check_against_oracle(space, options)
+
+
+@pytest.mark.parametrize("merged", [False, True])
+def test_a_seed_draws_the_same_noise_for_every_layout_of_the_maps(merged):
+    passes = []
+    for layout in (torch.contiguous_format, torch.channels_last):
+        torch.manual_seed(0)
+        supernet = Supernet(SPACES["s4"], Method(patch_size=4), 16, 3, 10, merged).to(memory_format=layout)
+        x = torch.randn(4, 3, 16, 16).to(memory_format=layout)
+        torch.manual_seed(1)
+        passes.append(supernet(x).detach())
+        torch.manual_seed(2)
+        other = supernet(x).detach()
+    torch.testing.assert_close(*passes, rtol=1e-4, atol=1e-5)
+    assert (other - passes[1]).abs().max() > 1e-2
 
 
 @pytest.mark.parametrize(

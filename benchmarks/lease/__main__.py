@@ -13,7 +13,6 @@ and pydantic, and no Snakemake.
 from __future__ import annotations
 
 import argparse
-import fcntl
 import os
 import sys
 import time
@@ -29,6 +28,7 @@ from benchmarks.lease.options import options_of
 from benchmarks.lease.processes import Parts
 from benchmarks.lease.slices import SEARCHED, WAYS, Rows, Slice, is_wrong, left, right_ways, strike
 from midas.check import read_config
+from midas.disk import claim
 from midas.provenance import ROOT, write_text
 
 SHARES = {"right": (60.0, 1 / 9), "fast": (90.0, 1 / 6)}
@@ -150,7 +150,7 @@ def opened(options: argparse.Namespace) -> None:
     """
     options.out.mkdir(parents=True, exist_ok=True)
     try:
-        fcntl.flock(os.open(options.out / "lock", os.O_RDWR | os.O_CREAT), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        claim(os.open(options.out / "lock", os.O_RDWR | os.O_CREAT), options.out)
     except BlockingIOError:
         raise ValueError(f"--out {options.out}: another command is at work on it") from None
     if options.resume is not None and options.resume != options.out:

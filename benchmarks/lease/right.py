@@ -27,6 +27,7 @@ from midas.data import Images, Loader, Statistics, prepare
 from midas.datasets import KNOWN
 from midas.decode import random_genotype
 from midas.depthwise import use_own_gradients
+from midas.operations import noise
 from midas.resolved import DataRun, TransferRun
 from midas.settings import Method, Search, Transfer
 from midas.spaces import SPACES, get_space
@@ -111,8 +112,9 @@ class Found(NamedTuple):
 
 def still(self: Noise, raw: Tensor, active: Tensor, wide: Tensor) -> Tensor:
     """The operation "noise" (S4) without chance, so that two devices agree."""
-    small = raw[:, :, :: self.stride, :: self.stride].repeat(1, self.edges, 1, 1)
-    return torch.linspace(0, 40, small.numel(), device=raw.device, dtype=raw.dtype).sin().view(small.shape)
+    drawn = noise(raw, self.stride, self.edges)
+    values = torch.linspace(0, 40, drawn.numel(), device=raw.device, dtype=raw.dtype).sin()
+    return torch.empty_like(drawn).copy_(values.view(drawn.shape))
 
 
 def training_pass(network: Supernet, x: Tensor, y: Tensor, precision: str = "float64") -> Found:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 from collections.abc import Iterator
@@ -11,6 +10,8 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from midas.disk import flush
 
 PARTS = ("right", "fast", "search", "report")
 SEARCHED = "nas_bench_201"
@@ -76,7 +77,7 @@ class Rows:
         with self.path.open("a") as file:
             file.write("\n" * torn + json.dumps(row) + "\n")
             file.flush()
-            os.fsync(file.fileno())
+            flush(file.fileno(), self.path)
 
     def read(self) -> list[dict[str, Any]]:
         """All rows but one that was being written when its process was killed, less those that say how the part went."""

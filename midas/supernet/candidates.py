@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from midas.depthwise import Depthwise
+from midas.operations import noise
 from midas.spaces import CellSpec
 from midas.supernet.mixture import Candidate, average_pool, convolved, normalised, plain, unchanged
 from midas.supernet.patches import Grid
@@ -121,8 +122,7 @@ class Noise(nn.Module):
 
     def forward(self, raw: Tensor, active: Tensor, wide: Tensor) -> Tensor:
         """See `make_candidate`."""
-        small = raw[:, :, :: self.stride, :: self.stride]
-        return torch.randn_like(small.repeat(1, self.edges, 1, 1))
+        return noise(raw, self.stride, self.edges)
 
 
 def make_candidate(

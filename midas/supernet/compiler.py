@@ -11,6 +11,26 @@ from collections.abc import Sequence
 from pathlib import Path
 
 
+def cache_folder() -> Path:
+    """The folder in the user's cache; one for temporary files where there is no home, or it can't be written to.
+
+    Raises:
+        OSError: there is no folder to write to.
+    """
+    try:
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "midas")
+        folder.mkdir(parents=True, exist_ok=True)
+        if os.access(folder, os.W_OK):
+            return folder
+    except (OSError, RuntimeError):  # of Path.home: no variable HOME, and no such user
+        pass
+    folder = Path(tempfile.gettempdir(), f"midas-{os.getuid()}")
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.stat().st_uid != os.getuid():
+        raise OSError(f"{folder} belongs to another user")
+    return folder
+
+
 def library(source: Path, flags: Sequence[str]) -> Path:
     """The library of this source, compiler and processor, compiled unless it is there already.
 
@@ -30,14 +50,7 @@ def library(source: Path, flags: Sequence[str]) -> Path:
     able = next((line for line in cpu.read_text().splitlines() if line[:5] == "flags"), "") if cpu.exists() else ""
     text = [file.read_text() for file in (source, *sorted(source.parent.glob("*.h")))]
     name = hashlib.sha256(repr((text, tuple(flags), version, able)).encode()).hexdigest()[:16]
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "midas")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        folder = Path(tempfile.gettempdir(), f"midas-{os.getuid()}")
-        folder.mkdir(mode=0o700, exist_ok=True)
-        if folder.stat().st_uid != os.getuid():
-            raise OSError(f"{folder} belongs to another user") from None
+    folder = cache_folder()
     target = folder / f"{source.stem}-{name}.so"
     if not target.exists():
         own = target.with_suffix(f".{os.getpid()}")  # renamed when complete: several jobs may start at once

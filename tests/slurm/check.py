@@ -1,8 +1,8 @@
 """Runs one cell of the demo through workflow/profiles/slurm on the Slurm of tests/slurm/run.sh, and says what held.
 
-A search is cancelled; a second call of Snakemake goes on with it, in four jobs: the first three are ended by the signal before
-the limit, by the step's own time budget and by the limit itself. What ran when is read from Slurm's records, what was computed
-from the logs.
+A search is preempted, requeued and cancelled; a second call of Snakemake goes on with it, in four jobs: the first three are ended
+by the signal before the limit, by the step's own time budget and by the limit itself. What ran when is read from Slurm's records,
+what was computed from the logs.
 """
 
 from __future__ import annotations
@@ -117,23 +117,46 @@ class Snakemake:
         return dict(zip(parts[1::2], parts[2::2], strict=True)).get(job["JobId"], "")
 
 
-def computing(count: int) -> Callable[[], bool]:
-    """Whether the newest search runs and has finished an epoch, and is the count-th one."""
+def computing(count: int, restarts: int = 0) -> Callable[[], bool]:
+    """Whether the newest search runs and has finished an epoch, is the count-th one and was requeued so often."""
 
     def reached() -> bool:
         found = jobs("search")
-        if len(found) != count or found[-1]["JobState"] != "RUNNING":
+        if len(found) != count or found[-1]["JobState"] != "RUNNING" or found[-1]["Restarts"] != str(restarts):
             return False
         log = RUN / "search.log"
-        return log.exists() and bool(epochs(log.read_text()))
+        said = log.read_text() if log.exists() else ""
+        return bool(epochs(said)) and (restarts == 0 or bool(RESUMED.search(said)))  # and not those of before
 
     return reached
 
 
-def cancel_a_search() -> str:
-    """First call; returns the log of the search that was cancelled."""
+def preempt(call: Snakemake) -> str:
+    """Let a job of more priority take the node until the only search has begun anew; returns what that had printed before."""
+    urgent = ["--partition=urgent", "--exclusive", "--output=/dev/null", "--wrap=sleep 2"]
+    subprocess.run(["sbatch", "--quiet", *urgent], check=True)
+    call.wait(2, lambda: jobs("search")[0]["JobState"] == "PENDING")
+    (search,) = jobs("search")
+    log = (RUN / "search.log").read_text()
+    asked = "search: SIGTERM ends this attempt" in log and "newest.pt" in {path.name for path in RUN.glob("search*/*")}
+    claim(asked, f"job {search['JobId']} was preempted: the search got SIGTERM, and saved")
+    # Slurm itself would wait two minutes; it refuses while the job's old processes are ending
+    at_once = ["scontrol", "update", f"JobId={search['JobId']}", "StartTime=now"]
+    call.wait(1, lambda: subprocess.run(at_once, capture_output=True).returncode == 0)
+    call.wait(2, computing(1, restarts=1))
+    said = call.log.read_text()
+    same = (
+        len(jobs("search")) == 1 and said.count(f"SLURM jobid {search['JobId']}") == 1 and "Error in rule" not in said
+    )
+    claim(same, "Slurm requeued it as the same job, and Snakemake waited for it without a retry")
+    return log
+
+
+def preempt_and_cancel_a_search() -> list[str]:
+    """First call; returns the logs of the search that was preempted and, begun anew, cancelled."""
     with Snakemake("first", RUN / "search/metrics.json", retries=0) as first:
         first.wait(5, computing(1))
+        preempted = preempt(first)
         subprocess.run(["scancel", jobs("search")[0]["JobId"]], check=True)
         code = first.wait(5)
     (data,), (search,) = jobs("data"), jobs("search")
@@ -143,10 +166,10 @@ def cancel_a_search() -> str:
     claim(code == 1 and reported, "Snakemake (retries: 0) names that job, and ends with exit code 1")
     left = sorted(path.name for path in RUN.glob("search*/*"))
     claim("newest.pt" in left and not (RUN / "search/metrics.json").exists(), "it left a checkpoint and no output")
-    return first.of_job(search)
+    return [preempted, first.of_job(search)]
 
 
-def go_on(cancelled: str) -> None:
+def go_on(before: list[str]) -> None:
     """Second call, with the retries of the profile."""
     with Snakemake("second", RUN / "retrain/metrics.json") as second:
         if second.wait(20, computing(4)) is None:  # the cancelled one, and the third attempt of this call
@@ -165,7 +188,7 @@ def go_on(cancelled: str) -> None:
         return
     ends(*found)
     claim(all(job.get("TresPerNode") == "gres:gpu:1" for job in found), "each asked for the GPU of the profile's gres")
-    nothing_twice(cancelled, [second.of_job(job) for job in found[:3]] + [(RUN / "search.log").read_text()])
+    nothing_twice([*before, *(second.of_job(job) for job in found[:3]), (RUN / "search.log").read_text()])
     states = [job["JobState"] for job in jobs("retrain")]
     claim(states == ["COMPLETED"], "retrain ran as a Slurm job")
     alone = (RUN / "decode/genotype.json").exists() and not jobs("decode")
@@ -198,17 +221,20 @@ def exit_code(job: Job) -> str | None:
     return found[1] if found else None
 
 
-def nothing_twice(cancelled: str, logs: list[str]) -> None:
-    """Each job goes on where the one before it stopped."""
-    parts = [epochs(log) for log in (cancelled, *logs)]
+def nothing_twice(logs: list[str]) -> None:
+    """Each attempt goes on where the one before it stopped."""
+    parts = [epochs(log) for log in logs]
     spans = [f"{part[0]} to {part[-1]}" if part else "none" for part in parts]
-    claim(all(parts), f"each job finished epochs: {', '.join(spans)}")
+    claim(all(parts), f"each attempt finished epochs: {', '.join(spans)}")
     in_turn = [epoch for part in parts for epoch in part] == list(range(1, EPOCHS + 1))
     claim(in_turn, f"no epoch was computed twice or left out: 1 to {EPOCHS} in turn")
-    said = [match for log in logs if (match := RESUMED.search(log))]
+    said = [match for log in logs[1:] if (match := RESUMED.search(log))]
     goes_on = [int(match[1]) for match in said] == [part[-1] + 1 for part in parts[:-1] if part]
-    claim(goes_on and len(said) == len(logs), f"each says so, the first apart: {'; '.join(match[0] for match in said)}")
-    claim(not RESUMED.search(cancelled), "and the first, which began, doesn't")
+    claim(
+        goes_on and len(said) == len(logs) - 1,
+        f"each says so, the first apart: {'; '.join(match[0] for match in said)}",
+    )
+    claim(not RESUMED.search(logs[0]), "and the first, which began, doesn't")
     with (RUN / "search/history.csv").open(newline="") as file:
         rows = [int(row["epoch"]) for row in csv.DictReader(file)]
     claim(rows == list(range(1, EPOCHS + 1)), f"history.csv has each of the {EPOCHS} epochs once")
@@ -218,7 +244,7 @@ def main() -> None:
     """Run both calls, print Slurm's records and the verdict."""
     signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in what bash starts in the background
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    go_on(cancel_a_search())
+    go_on(preempt_and_cancel_a_search())
     print("\nSlurm's records (scontrol show job):")
     for rule in ("data", "search", "retrain"):
         for job in jobs(rule):

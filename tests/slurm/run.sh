@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A Slurm of one node on this machine, in a temporary folder and only for as long as tests/slurm/check.py takes: that runs the
 # workflow through workflow/profiles/slurm and says what held. Needs the packages of Slurm and munge (Debian: slurm-wlm, munge)
-# and no right of root; installs nothing, touches no Slurm that is there already. About 13 minutes.
+# and no right of root; installs nothing, touches no Slurm that is there already. About 14 minutes.
 # Ends with 0: all claims hold, 1: one doesn't, 77: Slurm isn't installed.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -83,8 +83,12 @@ MinJobAge=3600
 KillWait=20
 GresTypes=gpu
 SlurmdParameters=config_overrides
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+SchedulerParameters=sched_interval=5,bf_interval=5
 NodeName=$(hostname -s) NodeAddr=127.0.0.1 CPUs=$(nproc) RealMemory=64000 Gres=gpu:1
-PartitionName=test Nodes=ALL Default=YES MaxTime=7-0 State=UP
+PartitionName=test Nodes=ALL Default=YES MaxTime=7-0 State=UP PriorityTier=1
+PartitionName=urgent Nodes=ALL MaxTime=7-0 State=UP PriorityTier=2 PreemptMode=OFF
 END
 echo "Name=gpu File=/dev/null" > "$state/gres.conf"
 # No control groups: a container has none to give. Slurm can be told so since 23.02.
