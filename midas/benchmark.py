@@ -150,9 +150,9 @@ def _row(texts: dict[str, str]) -> tuple[str, dict[str, float]]:
 class Benchmark:
     """The table in memory; raises what `read_table` raises."""
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, cells: int | None = None):
         self.path = path
-        self._by_text = read_table(path)
+        self._by_text = read_table(path, cells)
 
     def __len__(self) -> int:
         return len(self._by_text)

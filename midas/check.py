@@ -59,7 +59,8 @@ def load(raw: dict[str, Any]) -> Plan:
         if repaired is None:
             raise
         config = repaired
-    problems += list(_problems(Plan(config)))
+    wrong = {problem.partition(":")[0] for problem in problems}  # of their defaults there is nothing to say
+    problems += [problem for problem in _problems(Plan(config)) if problem.partition(":")[0] not in wrong]
     if problems:
         raise ConfigError(problems)
     return Plan(config)
@@ -102,7 +103,8 @@ def _problems(plan: Plan) -> Iterator[str]:
         if os.path.isfile(folder := getattr(config, key)):
             yield f"{key}: {folder!r} is not allowed; it is a file, not a folder"
     looked_up = [plan.cell_folder(cell) / "lookup/metrics.json" for cell in plan.cells("nas_bench_201", evaluated=True)]
-    if not (looked_up and all(path.exists() for path in looked_up)):  # else published results are redrawn without it
+    missing = config.nas_bench_201_table is not None and not os.path.exists(config.nas_bench_201_table)
+    if not (missing and looked_up and all(path.exists() for path in looked_up)):  # else results are redrawn without it
         cells = config.nas_bench_201_cells
         yield from _file_problems(
             "nas_bench_201_table", config.nas_bench_201_table, lambda path: read_table(path, cells)

@@ -6,9 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from midas.config import Analysis, Experiment
-from midas.datasets import Dataset, folder_files, folder_parts, read_split
-from midas.digits import DIGITS, DIGITS_TEST, PAIRS_PER_CLASS
-from midas.npz import Npz
+from midas.datasets import IMAGES, Dataset, images_of, read_split
 from midas.plan import Plan
 from midas.settings import Method, Transfer
 from midas.spaces import Space
@@ -17,26 +15,11 @@ TRANSFER_SHRINK = 32
 """The network for large images halves them five times."""
 FEWEST_TESTED = 4
 """Validation images; the dip test says nothing about fewer."""
-COUNTS = {
-    "digits": DIGITS - DIGITS_TEST,
-    "digit_pairs": 100 * PAIRS_PER_CLASS["train"],
-    "digit_photos": DIGITS - DIGITS_TEST,
-    "cifar10": 50_000,
-    "cifar100": 50_000,
-    "svhn": 73_257,
-}
-"""Training images of the data sets whose files are always the same."""
 
 
 def training_images(dataset: Dataset) -> int | None:
     """How many there are; None where that takes long to find out."""
-    if dataset.kind in COUNTS:
-        return COUNTS[dataset.kind]
-    if dataset.path is None or dataset.kind == "imagenet":
-        return None
-    if dataset.kind == "npz":
-        return len(Npz(Path(dataset.path)).labels["train"])
-    return sum(map(len, folder_files(folder_parts(Path(dataset.path))[0]).values()))
+    return None if dataset.kind == "imagenet" else images_of(dataset)[0]
 
 
 def read_cifar10_split(path: Path) -> None:
@@ -46,8 +29,8 @@ def read_cifar10_split(path: Path) -> None:
         ValueError: as `read_split`, or an image doesn't exist.
     """
     lists = read_split(path)
-    if (last := max(max(indices) for indices in lists.values())) >= COUNTS["cifar10"]:
-        raise ValueError(f"{path}: image {last} does not exist; CIFAR-10 has 0 to {COUNTS['cifar10'] - 1}")
+    if (last := max(max(indices) for indices in lists.values())) >= IMAGES["cifar10"][0]:
+        raise ValueError(f"{path}: image {last} does not exist; CIFAR-10 has 0 to {IMAGES['cifar10'][0] - 1}")
 
 
 def _halves(dataset: Dataset) -> tuple[int, int] | None:

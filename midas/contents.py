@@ -29,19 +29,16 @@ def of_file(path: str | None) -> str:
 
 
 def of_dataset(dataset: Dataset, folder: Path) -> str:
-    """Digest of a data set's files and of its index lists; empty where torchvision checks the files, or they aren't read.
+    """Digest of a data set's files; empty where torchvision checks them, or they aren't read.
 
     Args:
         dataset: which.
         folder: of the step data, where the digest of an image folder is kept.
     """
     path = Path(str(dataset.path))
-    found = ""
     if dataset.kind == "npz":
-        found = _of_npz(path)
-    elif dataset.kind == "folder":
-        found = _of_folder(path, dataset, folder)
-    return found + of_file(dataset.split)
+        return _of_npz(path)
+    return _of_folder(path, dataset, folder) if dataset.kind == "folder" else ""
 
 
 def _of_npz(path: Path) -> str:

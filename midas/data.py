@@ -25,6 +25,7 @@ from midas.datasets import Dataset, folder_files, folder_parts, image_files, par
 from midas.digits import Arrays, digit_halves, digit_pairs, digits
 from midas.folders import describe, left_out, write_photos
 from midas.images import open_all, read_rgb
+from midas.limits import leave_if_asked, pause
 from midas.npz import Npz
 from midas.provenance import write_metrics
 from midas.resolved import DataRun
@@ -102,6 +103,7 @@ def _folder(dataset: Dataset) -> Arrays:
         labelled = [(file, label) for label, files in enumerate(folder_files(folder).values()) for file in files]
         pixels = np.empty((len(labelled), 3, *dataset.image), np.uint8)
         for place, (file, _) in zip(pixels, labelled, strict=True):
+            leave_if_asked("data")
             place[:] = _square(read_rgb(file), dataset.image[0]).transpose(2, 0, 1)
         return pixels, np.array([label for _, label in labelled])
 
@@ -152,11 +154,11 @@ def _fetched(make: Callable[[], Any], archives: list[Path], download: bool) -> A
             if wait is None:
                 raise
             print(f"download: {error}; tried again in {wait} s", file=sys.stderr, flush=True)
-            time.sleep(wait)
+            pause(wait, "download")
     raise AssertionError
 
 
-def contents(*parts: Images) -> str:
+def digest_of(*parts: Images) -> str:
     """Digest of pixels and labels, whatever file they came from."""
     whole = hashlib.sha256()
     for part in parts:
@@ -176,7 +178,7 @@ def search_halves(dataset: Dataset, count: int) -> tuple[Tensor, Tensor]:
         count: number of training images.
 
     Raises:
-        ValueError: the lists overlap or name an image that doesn't exist.
+        ValueError: the file can't be used, or names an image that doesn't exist.
     """
     if dataset.split is None:
         order = torch.randperm(count, generator=torch.Generator().manual_seed(0))
@@ -184,9 +186,8 @@ def search_halves(dataset: Dataset, count: int) -> tuple[Tensor, Tensor]:
     else:
         lists = read_split(Path(dataset.split))
         train, valid = torch.tensor(lists["train"]), torch.tensor(lists["valid"])
-        both = torch.cat([train, valid])
-        if len(both.unique()) < len(both) or both.min() < 0 or both.max() >= count:
-            raise ValueError(f"{dataset.split}: train and valid must be different images 0..{count - 1}, each once")
+        if (last := int(torch.cat([train, valid]).max())) >= count:
+            raise ValueError(f"{dataset.split}: image {last} does not exist; {dataset.name} has 0 to {count - 1}")
     return train.sort().values, valid.sort().values
 
 
@@ -373,7 +374,7 @@ def _of_arrays(dataset: Dataset) -> dict[str, Any]:
         "test_images": len(test),
         "mean": [round(v / 255, 6) for v in statistics.mean.flatten().tolist()],
         "std": [round(v / 255, 6) for v in statistics.std.flatten().tolist()],
-        "sha256": contents(train, test),
+        "sha256": digest_of(train, test),
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -63,6 +64,17 @@ IMAGE_FOLDERS = ("digit_photos", "imagenet", "folder")
 
 TESTED_ON = {"folder": ("test", "val"), "imagenet": ("val",), "digit_photos": ("val",)}
 """Folders that test images may lie in, the first one there is taken. The classes of ImageNet's own test images aren't public."""
+
+IMAGES = {
+    "digits": (1_437, 360),
+    "digit_pairs": (1_000, 400),
+    "digit_photos": (1_437, 360),
+    "cifar10": (50_000, 10_000),
+    "cifar100": (50_000, 10_000),
+    "svhn": (73_257, 26_032),
+    "imagenet": (1_281_167, 50_000),
+}
+"""Training and test images of the known data sets."""
 
 FILES = {
     "cifar10": ("cifar-10-batches-py/data_batch_1",),
@@ -170,6 +182,22 @@ def _npz_facts(path: Path) -> tuple[int, tuple[int, int]]:
     return int(max(labels.max() for labels in npz.labels.values())) + 1, (height, width)
 
 
+@cache
+def images_of(dataset: Dataset) -> tuple[int, int]:
+    """Training and test images of a data set; a user's own are counted, once a process.
+
+    Raises:
+        ValueError: the user's file or folder can't be read.
+    """
+    if dataset.kind == "npz":
+        labels = Npz(Path(str(dataset.path))).labels
+        return len(labels["train"]), len(labels["test"])
+    if dataset.kind == "folder":
+        train, test = (folder_files(part).values() for part in folder_parts(Path(str(dataset.path))))
+        return sum(map(len, train)), sum(map(len, test))
+    return IMAGES[dataset.kind]
+
+
 def bytes_in_memory(dataset: Dataset) -> int:
     """What the images of a user's data set take in memory; 0 of others, which are small.
 
@@ -179,9 +207,7 @@ def bytes_in_memory(dataset: Dataset) -> int:
     height, width = dataset.image
     if dataset.path is None or dataset.kind not in ("npz", "folder"):
         return 0
-    path = Path(dataset.path)
-    shapes = Npz(path).shapes.values() if dataset.kind == "npz" else [(len(image_files(dataset)),)]
-    return 3 * height * width * sum(count for count, *_ in shapes)
+    return 3 * height * width * sum(images_of(dataset))
 
 
 def folder_parts(path: Path, kind: str = "folder") -> tuple[Path, Path]:
@@ -319,13 +345,12 @@ def _folder_facts(path: Path, image_size: int | None) -> tuple[int, tuple[int, i
         raise ValueError(f"{path}: an image folder needs the key image_size")
     train, test = (folder_files(part) for part in folder_parts(path))
     if not train or any(not files for files in train.values()):
-        raise ValueError(
-            f"{path}/train: needs a folder with images for each class; empty: {[k for k in train if not train[k]]}"
-        )
+        empty = few([name for name, files in train.items() if not files])
+        raise ValueError(f"{path / 'train'}: needs a folder with images for each class; empty: {empty or 'all of it'}")
     if not any(test.values()):
         raise ValueError(f"{folder_parts(path)[1]}: holds no images in folders of their classes")
     if list(train) != list(test):
         raise ValueError(
-            f"{path}: the classes of the training and the test images differ: {sorted(set(train) ^ set(test))}"
+            f"{path}: the classes of the training and the test images differ: {few(sorted(set(train) ^ set(test)))}"
         )
     return len(train), (image_size, image_size)

@@ -19,9 +19,8 @@ import torch
 from midas.check import load, read_config
 from midas.config import Experiment
 from midas.cost import MEMORY_STEPS, comparisons
-from midas.datasets import Dataset, folder_files, folder_parts, read_split
+from midas.datasets import images_of, read_split
 from midas.devices import pick_device
-from midas.npz import Npz
 from midas.plan import Plan
 from midas.provenance import processor
 from midas.resolved import CostRun
@@ -35,17 +34,6 @@ STEPS = {
     "cost": "cost measurements",
 }
 """Steps that take more than a moment, or none of it because there is a table; with their plural."""
-
-IMAGES = {
-    "digits": (1_437, 360),
-    "digit_pairs": (1_000, 400),
-    "digit_photos": (1_437, 360),
-    "cifar10": (50_000, 10_000),
-    "cifar100": (50_000, 10_000),
-    "svhn": (73_257, 26_032),
-    "imagenet": (1_281_167, 50_000),
-}
-"""Training and test images of the known data sets."""
 
 ASSUMPTIONS = """\
 Hours are those of one job after another on this device ({device}, {threads} CPU thread{s}), as busy as it was while they
@@ -91,21 +79,6 @@ def jobs(plan: Plan) -> Iterator[Job]:
     for experiment in plan.costs():
         path = plan.root / experiment.space / experiment.dataset / "cost/metrics.json"
         yield Job("cost", experiment, "", path.exists())
-
-
-def images_of(dataset: Dataset) -> tuple[int, int]:
-    """Training and test images of a data set; a user's own are counted.
-
-    Raises:
-        ValueError: the user's file or folder can't be read.
-    """
-    if dataset.kind == "npz":
-        labels = Npz(Path(str(dataset.path))).labels
-        return len(labels["train"]), len(labels["test"])
-    if dataset.kind == "folder":
-        train, test = (folder_files(part).values() for part in folder_parts(Path(str(dataset.path))))
-        return sum(map(len, train)), sum(map(len, test))
-    return IMAGES[dataset.kind]
 
 
 def loads(plan: Plan, job: Job) -> list[Load]:

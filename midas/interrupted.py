@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from midas.limits import GO_ON, IDENTITY
+from midas.limits import ACCEPTED, GO_ON, IDENTITY
 from midas.plan import Cell, Plan
 from midas.provenance import digest
 from midas.resolved import decisive
@@ -34,7 +34,8 @@ def _interrupted(plan: Plan) -> Iterator[tuple[Path, dict[str, object]]]:
     for cell in plan.cells():
         for step in STEPS:
             kept = plan.cell_folder(cell) / f"{step}_checkpoint"
-            if (kept / "newest.pt").exists() and not (plan.cell_folder(cell) / step / "metrics.json").exists():
+            finished = (kept / ACCEPTED).exists() or (plan.cell_folder(cell) / step / "metrics.json").exists()
+            if (kept / "newest.pt").exists() and not finished:
                 try:
                     there = json.loads((kept / IDENTITY).read_text())
                     if there["config"] == _now(plan, cell, step) and there["source_digest"] == digest(step):

@@ -118,6 +118,13 @@ def of_workflow() -> bool:
     return _Asked.limits.workflow
 
 
+def pause(seconds: int, where: str) -> None:
+    """Wait, and leave within a second where that is asked for."""
+    for _ in range(seconds):
+        leave_if_asked(where)
+        time.sleep(1)
+
+
 def leave_if_asked(where: str) -> None:
     """Leave with `RETRY`, saying why and where, if that was asked for."""
     if reason := asked():

@@ -25,7 +25,7 @@ def lookup(run: LookupRun, folder: Path) -> None:
         ValueError: an input can't be read, or the table lacks a cell.
     """
     start = time.monotonic()
-    benchmark = Benchmark(Path(run.table))
+    benchmark = Benchmark(Path(run.table), run.cells)
     genotype = load(Path(run.genotype))
     row = benchmark[genotype]
     cells = [(0, genotype)] if run.history is None else read_history(Path(run.history))

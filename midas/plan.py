@@ -146,6 +146,7 @@ class Plan:
         """Digest of the files of the user that a step reads, wherever they lie; empty if there are none, or not here."""
         if step == "lookup":
             return of_file(self.config.nas_bench_201_table)
+        halves = step in ("search", "cost")  # which alone read index lists
         if step == "transfer":
             transfer = self.experiment(space, dataset).transfer
             assert transfer is not None
@@ -156,7 +157,7 @@ class Plan:
             return ""
         if found.kind == "folder" and not (self.config.open_images or self._data_run(dataset).in_memory):
             return ""  # too many to be looked at
-        return _contents(found, self.root / "data" / dataset)
+        return _contents(found, self.root / "data" / dataset) + (of_file(found.split) if halves else "")
 
     def megabytes(self, dataset: str) -> int:
         """Of a data set of the user in memory, 0 where it isn't here; others are small."""
@@ -187,7 +188,12 @@ class Plan:
     def _lookup_run(self, cell: Cell) -> LookupRun:
         assert self.config.nas_bench_201_table is not None
         history = None if self.is_random(cell.method) else str(self.cell_folder(cell) / "search/history.csv")
-        return LookupRun(genotype=self._genotype(cell), history=history, table=self.config.nas_bench_201_table)
+        return LookupRun(
+            genotype=self._genotype(cell),
+            history=history,
+            table=self.config.nas_bench_201_table,
+            cells=self.config.nas_bench_201_cells,
+        )
 
     def _retrain_run(self, cell: Cell) -> RetrainRun:
         retrain = cell.experiment.retrain

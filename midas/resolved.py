@@ -11,12 +11,12 @@ from midas.settings import Cost, Method, Retrain, Search, Strict, Transfer
 Device = Literal["auto", "cpu", "cuda"]
 
 _PLACES: Any = {
-    **dict.fromkeys(("genotype", "history", "table", "dump", "described"), True),
+    **dict.fromkeys(("genotype", "history", "table", "dump", "described", "opened"), True),
     "dataset": {"path", "download", "split"},
     "transfer": {"workers"},
     "config": {
-        **dict.fromkeys(("data_root", "nas_bench_201_table", "cifar10_split", "results_dir", "figures_dir"), True),
-        **dict.fromkeys(("device", "threads", "go_on_elsewhere"), True),
+        **dict.fromkeys(("data_root", "nas_bench_201_table", "nas_bench_201_cells", "cifar10_split", "claims"), True),
+        **dict.fromkeys(("results_dir", "figures_dir", "open_images", "device", "threads", "go_on_elsewhere"), True),
         "datasets": {"__all__": {"path"}},
         "experiments": {"__all__": {"transfer": {"workers"}}},
     },
@@ -67,11 +67,15 @@ class RetrainRun(Strict):
 
 
 class LookupRun(Strict):
-    """Look a found cell, and the cells decoded on the way, up in the benchmark's table; a random cell has no history."""
+    """Look a found cell, and the cells decoded on the way, up in the benchmark's table of so many `cells`.
+
+    A random cell has no history.
+    """
 
     genotype: str
     history: str | None
     table: str
+    cells: int | None = None
 
 
 class TransferRun(Strict):

@@ -16,7 +16,7 @@ from timm.utils import AverageMeter
 from torch import Tensor
 
 from midas.count import count
-from midas.data import Images, Loader, Statistics, contents, in_order, load, seed_step
+from midas.data import Images, Loader, Statistics, digest_of, in_order, load, seed_step
 from midas.datasets import part_tested
 from midas.devices import pick_device
 from midas.durable import Keeper, identity_of
@@ -96,7 +96,7 @@ def retrain(run: RetrainRun, folder: Path) -> None:
     parts = load(run.dataset, device)
     trainer = Trainer(_network(run, genotype, device), run.retrain, run.seed)
     # the cell itself: another search may have written the same path
-    identity = identity_of("retrain", run, device, genotype=str(genotype), images=contents(*parts))
+    identity = identity_of("retrain", run, device, genotype=str(genotype), images=digest_of(*parts))
     with Keeper(folder, identity, elsewhere=run.go_on_elsewhere) as keeper:
         history = resume(trainer, keeper)
         _epochs(trainer, run, parts, keeper, history)

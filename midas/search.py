@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from midas.bilevel import FirstOrder, RecordedSteps, Sums, make_supernet
-from midas.data import Images, Loader, Statistics, contents, load, search_halves, seed_step
+from midas.data import Images, Loader, Statistics, digest_of, load, search_halves, seed_step
 from midas.datasets import class_names
 from midas.decode import decode_weights
 from midas.devices import pick_device
@@ -74,7 +74,7 @@ def searching(
 
 def digests(images: Images, halves: tuple[Tensor, Tensor]) -> dict[str, str]:
     """Of the images that a search sees, and of its halves of them."""
-    return {"images": contents(images), "halves": hashlib.sha256(torch.cat(halves).numpy().tobytes()).hexdigest()}
+    return {"images": digest_of(images), "halves": hashlib.sha256(torch.cat(halves).numpy().tobytes()).hexdigest()}
 
 
 def _epochs(

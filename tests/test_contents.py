@@ -16,7 +16,7 @@ from midas import contents, limits
 from midas.bilevel import FirstOrder
 from midas.check import load
 from midas.checkpoint import Checkpoint, read
-from midas.config import ConfigError
+from midas.config import ConfigError, parse
 from midas.datasets import bytes_in_memory, resolve
 from midas.limits import ACCEPTED, Limits
 from midas.npz import Npz
@@ -116,11 +116,61 @@ def test_index_lists_and_tables_are_known_by_what_they_hold(tmp_path):
     assert contents.of_file(str(tmp_path / "moved.json")) == first
     (tmp_path / "split.json").write_text('{"train": [0, 2], "valid": [1, 3]}')
     assert contents.of_file(str(tmp_path / "split.json")) != first
+
+
+def test_what_a_step_doesnt_read_is_no_reason_to_run_it_again(tmp_path):
+    raw = yaml.safe_load((ROOT / "config/config.yaml").read_text())
     (tmp_path / "cifar-10-batches-py").mkdir()
     (tmp_path / "cifar-10-batches-py/data_batch_1").touch()
-    lists = [str(tmp_path / name) for name in ("split.json", "moved.json")]
-    cifar = [resolve("cifar10", {}, str(tmp_path), path) for path in lists]
-    assert len({contents.of_dataset(dataset, tmp_path) for dataset in cifar}) == 2
+    split, table = tmp_path / "split.json", tmp_path / "table.csv"
+    raw |= {"data_root": str(tmp_path), "cifar10_split": str(split), "nas_bench_201_table": str(table)}
+    raw["experiments"] = [next(e for e in raw["experiments"] if e["space"] == "nas_bench_201") | {"dataset": "cifar10"}]
+    plan = Plan(parse(raw | {"analysis": None}))
+
+    def digests():
+        steps = ("data", "search", "cost", "retrain", "lookup")
+        return {step: plan.contents(step, "nas_bench_201", "cifar10") for step in steps}
+
+    split.write_text('{"train": [0, 1], "valid": [2, 3]}')
+    table.write_text("index,arch")
+    before = digests()
+    split.write_text('{"train": [0, 2], "valid": [1, 3]}')
+    assert {step for step, digest in digests().items() if digest != before[step]} == {"search", "cost"}
+    table.write_text("index,arch,more")
+    assert {step for step, digest in digests().items() if digest != before[step]} == {"search", "cost", "lookup"}
+
+
+def test_a_folder_for_a_transfer_is_looked_at_unless_it_is_too_large(tmp_path):
+    photos(tmp_path / "photos")
+    raw = yaml.safe_load((ROOT / "config/config.yaml").read_text())
+    own = {"kind": "folder", "path": str(tmp_path / "photos"), "image_size": 64}
+    (experiment,) = (e for e in raw["experiments"] if "transfer" in e)
+    experiment["transfer"] |= {"dataset": "own"}
+    raw |= {
+        "datasets": {"own": own},
+        "results_dir": str(tmp_path / "results"),
+        "experiments": [experiment],
+        "analysis": None,
+    }
+
+    def digest(**changes):
+        plan = Plan(parse(raw | changes))
+        return plan.contents("transfer", experiment["space"], experiment["dataset"]), plan.contents(
+            "data", dataset="own"
+        )
+
+    assert digest() == (digest()[0],) * 2 != ("", "")
+    assert digest(open_images=False) == ("", "")
+
+
+def test_a_job_asks_for_memory_by_the_size_of_its_images(tmp_path):
+    x = np.zeros((2_000, 32, 32, 3), np.uint8)
+    np.savez_compressed(
+        tmp_path / "two.npz", x_train=x, y_train=np.arange(2_000) % 2, x_test=x[:1000], y_test=np.zeros(1000, int)
+    )
+    plan = load(configuration(tmp_path))
+    assert plan.megabytes("two") == -(-3_000 * 32 * 32 * 3 // 10**6) == 10
+    assert load(yaml.safe_load((ROOT / "config/config.yaml").read_text())).megabytes("digits") == 0
 
 
 @pytest.mark.parametrize("step", ["search", "retrain"])
@@ -261,6 +311,14 @@ def test_other_threads_are_refused_before_any_job_and_allowed_by_a_key(steps, tm
     assert load(raw)  # what is finished stays, whatever it was made with
 
 
+def test_a_finished_run_whose_outputs_were_deleted_may_be_made_anew_with_other_threads(tmp_path):
+    two_classes(tmp_path / "two.npz")
+    raw, folder = configuration(tmp_path), tmp_path / CELL / "search"
+    search(load(raw).resolved("search", "nas_bench_201", "two", "midas", 0), folder)
+    shutil.rmtree(folder)
+    assert load(raw | {"threads": 2})
+
+
 def test_another_device_is_refused_before_any_job(tmp_path, monkeypatch):
     two_classes(tmp_path / "two.npz")
     raw = configuration(tmp_path)
@@ -350,9 +408,10 @@ def test_moved_data_other_threads_and_touched_files_void_nothing(workflow):
     assert "Nothing to be done" in call(threads=2, device="auto", datasets=moved)
 
 
-def test_a_forced_search_is_searched(workflow):
+@pytest.mark.parametrize("forced", ["search", "data"])
+def test_a_forced_step_is_run_with_all_that_follows(workflow, forced):
     folder, call = workflow
-    call("--forcerun", "search")
+    call("--forcerun", forced)
     assert "goes on" not in log(folder, "search")
     assert "epoch 1/2" in log(folder, "search")
 
@@ -372,6 +431,14 @@ def test_shuffled_labels_are_noticed(workflow):
     assert "images: " in log(folder, "search")
     assert "goes on" not in log(folder, "search") + log(folder, "retrain")
     assert accuracy(folder) < 80
+
+
+def test_a_call_that_runs_nothing_writes_nothing(tmp_path):
+    two_classes(tmp_path / "two.npz")
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(configuration(tmp_path)))
+    call = [sys.executable, "-m", "snakemake", "--cores", "1", "-n", "--configfile", tmp_path / "config.yaml"]
+    subprocess.run(call, cwd=ROOT, check=True, capture_output=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.yaml", "two.npz"]
 
 
 def test_from_another_folder_one_line_says_what_to_do(tmp_path):

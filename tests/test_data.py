@@ -514,8 +514,8 @@ def test_an_unreadable_image_is_named(images, damage):
     ("change", "message"),
     [
         (lambda root: (root / "val").rename(root / "valid"), r"needs train/ and test/ \(or val/\)"),
-        (lambda root: (root / "val/ant").rename(root / "val/bee"), r"differ: \['ant', 'bee'\]"),
-        (lambda root: [path.unlink() for path in (root / "train/ant").iterdir()], r"empty: \['ant'\]"),
+        (lambda root: (root / "val/ant").rename(root / "val/bee"), "differ: ant, bee"),
+        (lambda root: [path.unlink() for path in (root / "train/ant").iterdir()], "empty: ant"),
         (lambda root: [path.unlink() for path in root.glob("val/*/*")], "val"),
     ],
 )
@@ -642,7 +642,7 @@ def tiny_cifar10(monkeypatch, tmp_path):
     # the file is asked for once, not first for a redirection too
     monkeypatch.setattr(torchvision.datasets.utils, "_get_redirect_url", lambda url, max_hops: url)
     waits = []
-    monkeypatch.setattr(data.time, "sleep", waits.append)
+    monkeypatch.setattr(data, "pause", lambda seconds, _: waits.append(seconds))
     yield waits
     server.shutdown()
 

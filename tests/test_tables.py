@@ -445,8 +445,8 @@ def test_published_darts_had_one_operation_more(plan: Plan, tmp_path: Path, numb
 @pytest.mark.parametrize("number", [1, 5])
 def test_tables_of_single_cells_say_that_equal_ones_differ(plan: Plan, tmp_path: Path, number: int) -> None:
     looked_up = with_config(plan, **VARIANTS["looked up"])
-    assert f"- {runs.SAME_FUNCTION}" in make_table(looked_up, number, tmp_path)[1]
-    assert runs.SAME_FUNCTION not in make_table(plan, number, tmp_path)[1]
+    assert f"- {runs.same_function_note()}" in make_table(looked_up, number, tmp_path)[1]
+    assert runs.same_function_note() not in make_table(plan, number, tmp_path)[1]
 
 
 def test_ablation_equals_the_files(plan: Plan, table: Callable[..., Rendered]) -> None:

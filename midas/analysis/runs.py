@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -27,10 +28,8 @@ NOT_COMPARABLE = ", under the papers' own protocols: they don't compare with the
 SEARCHED = "one search (or random draw)"
 RETRAINED = f"{SEARCHED} and one retraining"
 NOT_STATED = "in published rows: not stated by the source"
-SAME_FUNCTION = (
-    "In the benchmark, cells that compute the same function differ, too, by what a training does by chance: docs/findings.md "
-    "says how much. Single cells that are less apart have no order."
-)
+SAME_FUNCTION = Path(__file__).parents[2] / "benchmarks/same_function.json"
+"""How far cells of NAS-Bench-201 that compute the same function are apart, as `benchmarks.same_function` measured it."""
 
 BLANK = {
     "mean": np.nan, "std": np.nan, "low": np.nan, "high": np.nan, "interval": "", "best": np.nan, "n": np.nan,
@@ -272,7 +271,7 @@ def evaluated(plan: Plan, space: str) -> Iterator[tuple[Experiment, str]]:
     return ((e, method) for e in plan.config.experiments if e.space == space for method in e.methods)
 
 
-def first_order_note(plan: Plan, methods: Iterable[str]) -> list[str]:
+def first_order_note(plan: Plan, methods: Sequence[str]) -> list[str]:
     """That DARTS as it was published chose among one operation more than static methods do in its space, if some do."""
     chosen = [plan.config.methods[name] for name in methods]
     fewer = dict.fromkeys(n for n, m in zip(methods, chosen, strict=True) if m.weights == "static" and not m.offer_none)
@@ -283,6 +282,16 @@ def first_order_note(plan: Plan, methods: Iterable[str]) -> list[str]:
     return [
         f'{ours} The published rows of DARTS were searched with "none" as one more in the softmax (key offer_none).'
     ]
+
+
+def same_function_note() -> str:
+    """That single cells of the benchmark are compared with an error."""
+    found = json.loads(SAME_FUNCTION.read_text())["c10_test_acc_200"]
+    return (
+        "In the benchmark, cells that compute the same function differ, too, by what a training does by chance: on the CIFAR-10 "
+        f"test by up to {found['largest']:.1f} points, {found['median']:.1f} in the median; in the best tenth of the functions "
+        f"by up to {found['good_largest']:.1f} (benchmarks/same_function.json). Single cells that are less apart have no order."
+    )
 
 
 def counted(count: int, noun: str) -> str:

@@ -115,7 +115,7 @@ def ablation(plan: Plan) -> Table:
         *runs.tested_parts(runs.retrained(plan, _retrained(plan))),
     ]
     if any(e.ablation and plan.evaluation(e.space) == "lookup" for e in plan.config.experiments):
-        notes.append(runs.SAME_FUNCTION)
+        notes.append(runs.same_function_note())
     if len(plan.attending()) > 1:
         against = against_claims(plan)
         blocks.append(against)

@@ -81,7 +81,7 @@ def _looked_up(plan: Plan) -> Table:
     notes = [
         "All cells: mean and standard deviation over all n cells of the benchmark, i.e. of a cell drawn at random.",
         "Optimum: the best of the n cells, in each column by itself; the columns' best cells differ.",
-        runs.SAME_FUNCTION,
+        runs.same_function_note(),
     ]
     return Table(1, f"{what} {runs.about(plan, runs.SEARCHED)}", [block, *tests], notes)
 

@@ -56,10 +56,13 @@ def shown_by(number=None):
 
 
 def written(path, text):
-    """A file's path, after it was written if it holds something else."""
+    """A file's path, after it was written if it holds something else, and if anything is to be run at all."""
     path = Path(path)
-    if not (path.exists() and path.read_text() == text):
-        write_text(path, text)
+    try:
+        if not workflow.dryrun and not (path.exists() and path.read_text() == text):
+            write_text(path, text)
+    except OSError as error:
+        raise WorkflowError(f"{path}: can't be written: {error.strerror}") from None
     return str(path)
 
 

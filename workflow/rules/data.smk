@@ -12,7 +12,7 @@ rule data:
         runtime=240,  # a million images are opened once
     params:
         run=run("data"),
-        told=told("data", f"{ROOT}/data/{{dataset}}/run.json"),
+        told=told("data", f"{ROOT}/data/{{dataset}}/data.run.json"),
         folder=subpath(output[0], parent=True),
         code=digest("data"),
     message:

@@ -136,7 +136,7 @@ rule report:
         told=shown(f"{ROOT}/report.run.json"),
         config=lambda wildcards, threads: written(f"{ROOT}/config.run.json", PLAN.config.model_dump_json()),
         folder=subpath(output.report, parent=True),
-        snakefile=workflow.main_snakefile,
+        snakefile=lambda wildcards, threads: workflow.main_snakefile,
         code=digest("analysis.report"),
     message:
         "report: {output.report}"

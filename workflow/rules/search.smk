@@ -42,7 +42,7 @@ rule cost:
         "../envs/train.yaml"
     threads: workflow.resource_settings.cores or PLAN.config.threads
     resources:
-        mem_mb=32000,
+        mem_mb=memory(32000, 2),
         runtime=240,
         gpu=GPU,
     params:
