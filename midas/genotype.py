@@ -189,7 +189,7 @@ def _checked(genotype: Genotype, origin: str) -> Genotype:
                 raise ValueError(
                     f"{origin}: operation {operation!r} is not allowed; in {genotype.space}: {', '.join(known)}"
                 )
-    if genotype.space == "nas_bench_201":
+    if genotype.space == "nas_bench_201":  # a DARTS node may take one node twice, as some of NASNet's published cell do
         for target, node in enumerate(genotype.cells["cell"], start=1):
             if (sources := [source for _, source in node]) != list(range(target)):
                 raise ValueError(

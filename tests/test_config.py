@@ -590,6 +590,19 @@ def test_a_table_that_is_missing(raw):
     assert line.startswith("nas_bench_201_table: /no/t.csv: not a readable table: ")
 
 
+def test_a_table_that_lost_cells_is_refused_after_the_look_ups_too(raw, tmp_path):
+    write_table(tmp_path / "t.csv")
+    raw |= {"nas_bench_201_table": str(tmp_path / "t.csv"), "nas_bench_201_cells": 1}
+    for cell in load(raw).cells("nas_bench_201", evaluated=True):
+        folder = load(raw).cell_folder(cell) / "lookup"
+        folder.mkdir(parents=True)
+        (folder / "metrics.json").touch()
+    assert load(raw)
+    assert problems(raw | {"nas_bench_201_cells": 2})
+    (tmp_path / "t.csv").unlink()  # what is published is redrawn without it
+    assert load(raw)
+
+
 def test_a_table_must_have_all_cells_unless_a_key_says_how_many(raw, tmp_path):
     write_table(tmp_path / "t.csv")
     raw["nas_bench_201_table"] = table = str(tmp_path / "t.csv")

@@ -245,3 +245,10 @@ def test_wrong_file_is_refused_by_name(content, tmp_path):
 def test_missing_file_is_refused_by_name(tmp_path):
     with pytest.raises(ValueError, match=r"genotype\.json"):
         load(tmp_path / "genotype.json")
+
+
+def test_a_darts_node_may_take_one_node_twice():
+    """As some nodes of NASNet's published cell do."""
+    cell = "[('sep_conv_3x3', 0), ('sep_conv_5x5', 0), ('skip_connect', 0), ('skip_connect', 1)]"
+    text = f"Genotype(normal={cell}, normal_concat=[2, 3], reduce={cell}, reduce_concat=[2, 3])"
+    assert parse(text).edges("normal")[:2] == [(0, 2, "sep_conv_3x3"), (0, 2, "sep_conv_5x5")]

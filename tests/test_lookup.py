@@ -85,6 +85,13 @@ def test_cell_that_the_table_lacks_is_refused_by_name(inputs, tmp_path):
         lookup(inputs, tmp_path / "lookup")
 
 
+def test_a_table_that_lost_cells_since_it_was_checked_is_refused(inputs, tmp_path):
+    assert results(inputs.model_copy(update={"cells": 2}), tmp_path / "out")
+    with pytest.raises(ValueError, match=re.escape(f"{inputs.table}: 2 cells are not allowed; 3, each once")):
+        lookup(inputs.model_copy(update={"cells": 3}), tmp_path / "fewer")
+    assert not (tmp_path / "fewer").exists()
+
+
 def test_cell_of_the_history_that_the_table_lacks_is_refused_and_nothing_is_written(inputs, tmp_path):
     write(Path(inputs.history), ("epoch", "genotype"), [(1, OTHER)])
     with pytest.raises(ValueError, match=r"none~2\| is not in the table"):

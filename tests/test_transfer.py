@@ -2,6 +2,7 @@ import csv
 import hashlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -212,6 +213,18 @@ def test_killed_while_writing_its_outputs_it_writes_them_without_training_again(
     monkeypatch.delattr(Trainer, "train")
     transfer(run, tmp_path / "a")
     assert files(tmp_path / "a", *OUTPUTS[:2]) == before
+
+
+def test_other_images_under_the_same_path_start_anew(make_run, tmp_path, capsys):
+    described = tmp_path / "metrics.json"
+    run = make_run(epochs=1, warmup_epochs=0).model_copy(update={"described": str(described)})
+    for digest in ("a", "b"):
+        described.write_text(json.dumps({"sha256": digest}))
+        transfer(run, tmp_path / "a")
+    assert "belongs to another run (images: 'a' there, 'b' now)" in capsys.readouterr().err
+    described.unlink()
+    with pytest.raises(ValueError, match=re.escape(f"{described}: not what the step data wrote")):
+        transfer(run, tmp_path / "a")
 
 
 def test_another_cell_under_the_same_path_starts_anew(make_run, tmp_path, capsys):
