@@ -102,6 +102,8 @@ def _problems(plan: Plan) -> Iterator[str]:
     for key in ("results_dir", "figures_dir"):
         if os.path.isfile(folder := getattr(config, key)):
             yield f"{key}: {folder!r} is not allowed; it is a file, not a folder"
+        if set(folder) & set("{}"):
+            yield f"{key}: {folder!r} is not allowed; no braces, which Snakemake takes for wildcards"
     looked_up = [plan.cell_folder(cell) / "lookup/metrics.json" for cell in plan.cells("nas_bench_201", evaluated=True)]
     missing = config.nas_bench_201_table is not None and not os.path.exists(config.nas_bench_201_table)
     if not (missing and looked_up and all(path.exists() for path in looked_up)):  # else results are redrawn without it

@@ -22,10 +22,17 @@ KEPT = "contents.json"
 
 
 def of_file(path: str | None) -> str:
-    """Digest of a small file; empty if there is none."""
-    if path is None or not Path(path).is_file():
+    """Digest of a small file; empty if none is named.
+
+    Raises:
+        ValueError: it can't be read.
+    """
+    if path is None:
         return ""
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    try:
+        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    except OSError as error:
+        raise ValueError(f"{path}: can't be read: {error.strerror}") from error
 
 
 def of_dataset(dataset: Dataset, folder: Path) -> str:
@@ -34,6 +41,9 @@ def of_dataset(dataset: Dataset, folder: Path) -> str:
     Args:
         dataset: which.
         folder: of the step data, where the digest of an image folder is kept.
+
+    Raises:
+        ValueError: the files can't be read.
     """
     path = Path(str(dataset.path))
     if dataset.kind == "npz":
@@ -46,16 +56,17 @@ def _of_npz(path: Path) -> str:
     try:
         with zipfile.ZipFile(path) as file:
             return _digest(f"{info.filename} {info.file_size} {info.CRC:08x}" for info in file.infolist())
-    except (OSError, zipfile.BadZipFile):
-        return ""
+    except (OSError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path}: can't be read: {error}") from error
 
 
 def _of_folder(path: Path, dataset: Dataset, folder: Path) -> str:
+    files = image_files(dataset)
     try:
-        files = image_files(dataset)
-        facts = [(file, file.stat()) for file in files]
-    except (OSError, ValueError):
-        return ""
+        # with the folders that name classes: two of them that change places have files of the same names, and maybe times
+        facts = [(file, file.stat()) for file in [*dict.fromkeys(f for x in files for f in x.parents[:2]), *files]]
+    except OSError as error:
+        raise ValueError(f"{error.filename}: can't be read: {error.strerror}") from error
     listing = _digest(f"{f.relative_to(path).as_posix()} {s.st_size} {s.st_mtime_ns}" for f, s in facts)
     kept = folder / KEPT
     try:
@@ -65,10 +76,7 @@ def _of_folder(path: Path, dataset: Dataset, folder: Path) -> str:
     except (OSError, ValueError, TypeError, KeyError):
         pass
     print(f"{path}: its {len(files)} images are read once, to know them again", file=sys.stderr, flush=True)
-    try:
-        contents = of_images(path, files)
-    except ValueError:  # the step data says so
-        return ""
+    contents = of_images(path, files)
     with suppress(OSError):  # results that may only be read
         write_text(kept, json.dumps({"listing": listing, "contents": contents}) + "\n")
     return contents

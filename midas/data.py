@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from midas.contents import of_images
 from midas.datasets import Dataset, folder_files, folder_parts, image_files, part_tested, read_split
 from midas.digits import Arrays, digit_halves, digit_pairs, digits
 from midas.folders import describe, left_out, write_photos
@@ -361,6 +362,8 @@ def prepare(run: DataRun, folder: Path) -> None:
     start = time.monotonic()
     numbers = _of_arrays(run.dataset) if run.in_memory else _of_folder(run.dataset, run.opened)
     numbers |= part_tested(run.dataset) | left_out(run.dataset)
+    if run.in_memory and run.dataset.kind == "folder":  # a transfer reads them at another size
+        numbers["files_sha256"] = of_images(Path(str(run.dataset.path)), image_files(run.dataset))
     print(json.dumps(numbers), file=sys.stderr)
     write_metrics(folder / "metrics.json", "data", run, numbers, time.monotonic() - start)
 

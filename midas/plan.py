@@ -5,6 +5,7 @@ The workflow reads a `Plan`; each step gets one run of `midas.resolved` as JSON 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -14,9 +15,28 @@ from typing import Any, Literal
 from midas.config import Config, ConfigError, Experiment
 from midas.contents import of_dataset, of_file
 from midas.datasets import Dataset, bytes_in_memory, resolve
-from midas.resolved import CostRun, DataRun, DecodeRun, LookupRun, PresentRun, RetrainRun, SearchRun, TransferRun
+from midas.resolved import (
+    CostRun,
+    DataRun,
+    DecodeRun,
+    LookupRun,
+    OfContents,
+    PresentRun,
+    RetrainRun,
+    SearchRun,
+    TransferRun,
+)
 from midas.settings import Strict, Transfer
 
+RUNS: dict[str, type[OfContents]] = {
+    "data": DataRun,
+    "search": SearchRun,
+    "lookup": LookupRun,
+    "retrain": RetrainRun,
+    "transfer": TransferRun,
+    "cost": CostRun,
+}
+"""What steps are told that read files of the user."""
 ROBUST_DARTS = ("s1", "s2", "s3", "s4")
 CELL_FIGURES = {6: ("darts", 0), 7: ("darts", 1), **{8 + i: (space, 0) for i, space in enumerate(ROBUST_DARTS)}}
 """Figure -> space and place among that space's data sets of the cell that it shows."""
@@ -142,8 +162,44 @@ class Plan:
         }
         return makers[step](Cell(experiment, method, int(seed)))
 
+    def asked(self, step: str, **names: str) -> Strict:
+        """What one step is told, with the digest of the user's files; where these are gone, what it was told when it finished.
+
+        So what is finished stays where its data don't.
+
+        Args:
+            step: as of `resolved`.
+            names: the other arguments of `resolved`.
+
+        Raises:
+            ValueError: files are gone or can't be read, and it isn't finished.
+        """
+        try:
+            run = self.resolved(step, **names)
+            found = {"contents": self.contents(step, **names)} if isinstance(run, OfContents) else {}
+            return run.model_copy(update=found)
+        except ValueError:
+            if (finished := self._told(step, **names)) is None:
+                raise
+            return finished
+
+    def _told(self, step: str, space: str = "", dataset: str = "", method: str = "", seed: str = "0") -> Strict | None:
+        """What a step was told that has finished."""
+        folder = self.folder(space, dataset, method, int(seed)) / step
+        if step in ("data", "cost"):
+            folder = self.root / "data" / dataset if step == "data" else self.root / space / dataset / "cost"
+        try:
+            told = json.loads((folder / "metrics.json").read_text())["config"]
+            return RUNS[step].model_validate(told)
+        except (OSError, ValueError, TypeError, KeyError):
+            return None
+
     def contents(self, step: str, space: str = "", dataset: str = "", **_: str) -> str:
-        """Digest of the files of the user that a step reads, wherever they lie; empty if there are none, or not here."""
+        """Digest of the files of the user that a step reads, wherever they lie; empty if there are none, or not looked at.
+
+        Raises:
+            ValueError: they are gone, or can't be read.
+        """
         if step == "lookup":
             return of_file(self.config.nas_bench_201_table)
         halves = step in ("search", "cost")  # which alone read index lists
@@ -151,10 +207,7 @@ class Plan:
             transfer = self.experiment(space, dataset).transfer
             assert transfer is not None
             dataset = transfer.dataset
-        try:
-            found = self.dataset(dataset)
-        except ValueError:  # what is finished can be shown without its data
-            return ""
+        found = self.dataset(dataset)
         if found.kind == "folder" and not (self.config.open_images or self._data_run(dataset).in_memory):
             return ""  # too many to be looked at
         return _contents(found, self.root / "data" / dataset) + (of_file(found.split) if halves else "")

@@ -11,7 +11,7 @@ from midas.settings import Cost, Method, Retrain, Search, Strict, Transfer
 Device = Literal["auto", "cpu", "cuda"]
 
 _PLACES: Any = {
-    **dict.fromkeys(("genotype", "history", "table", "dump", "described", "opened"), True),
+    **dict.fromkeys(("genotype", "history", "table", "dump", "described", "opened", "contents"), True),
     "dataset": {"path", "download", "split"},
     "transfer": {"workers"},
     "config": {
@@ -24,7 +24,13 @@ _PLACES: Any = {
 _MACHINE: Any = dict.fromkeys(("device", "threads", "go_on_elsewhere"), True)
 
 
-class DataRun(Strict):
+class OfContents(Strict):
+    """What is told to a step that reads files of the user; `contents` is their digest as the workflow found it."""
+
+    contents: str = ""
+
+
+class DataRun(OfContents):
     """Make a data set ready; of one that is transferred to alone images are opened, or counted alone, not kept."""
 
     dataset: Dataset
@@ -32,7 +38,7 @@ class DataRun(Strict):
     opened: bool = True
 
 
-class SearchRun(Strict):
+class SearchRun(OfContents):
     """Search one space on one data set with one method and seed."""
 
     space: str
@@ -54,7 +60,7 @@ class DecodeRun(Strict):
     dump: str | None
 
 
-class RetrainRun(Strict):
+class RetrainRun(OfContents):
     """Train a found cell from scratch."""
 
     genotype: str
@@ -66,7 +72,7 @@ class RetrainRun(Strict):
     retrain: Retrain
 
 
-class LookupRun(Strict):
+class LookupRun(OfContents):
     """Look a found cell, and the cells decoded on the way, up in the benchmark's table of so many `cells`.
 
     A random cell has no history.
@@ -78,7 +84,7 @@ class LookupRun(Strict):
     cells: int | None = None
 
 
-class TransferRun(Strict):
+class TransferRun(OfContents):
     """Train a found cell on large images; `described` is the metrics.json of the step data, which holds their digest."""
 
     genotype: str
@@ -91,7 +97,7 @@ class TransferRun(Strict):
     transfer: Transfer
 
 
-class CostRun(Strict):
+class CostRun(OfContents):
     """Measure what a search costs, method by method."""
 
     space: str

@@ -216,7 +216,8 @@ def _contents(run: TransferRun) -> str:
     if run.described is None:
         return describe(run.dataset)["sha256"]
     try:
-        return json.loads(Path(run.described).read_text())["sha256"]
+        found = json.loads(Path(run.described).read_text())
+        return found.get("files_sha256", found["sha256"])
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ValueError(f"{run.described}: not what the step data wrote: {error}") from error
 

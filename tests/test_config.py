@@ -590,6 +590,13 @@ def test_a_table_that_is_missing(raw):
     assert line.startswith("nas_bench_201_table: /no/t.csv: not a readable table: ")
 
 
+@pytest.mark.parametrize("key", ["results_dir", "figures_dir"])
+def test_a_folder_whose_name_is_a_wildcard_is_refused(raw, key):
+    assert problems(raw | {key: "a{b}"}) == [
+        f"{key}: 'a{{b}}' is not allowed; no braces, which Snakemake takes for wildcards"
+    ]
+
+
 def test_a_table_that_lost_cells_is_refused_after_the_look_ups_too(raw, tmp_path):
     write_table(tmp_path / "t.csv")
     raw |= {"nas_bench_201_table": str(tmp_path / "t.csv"), "nas_bench_201_cells": 1}

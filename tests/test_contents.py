@@ -5,6 +5,8 @@ import os
 import shutil
 import subprocess
 import sys
+import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -107,6 +109,21 @@ def test_a_folder_is_known_by_what_its_files_hold(tmp_path, monkeypatch):
     shutil.copy(moved / "train/cat/2.bmp", moved / "train/cat/0.bmp")
     assert (moved / "train/cat/0.bmp").stat().st_size == before
     assert digest(moved) != first
+
+
+def test_folders_of_classes_that_change_places_are_noticed(tmp_path):
+    own = photos(tmp_path / "photos")
+    for file in own.rglob("*.bmp"):
+        os.utime(file, (1, 1))
+
+    def digest():
+        dataset = resolve("own", {"own": UserDataset(kind="folder", path=str(own), image_size=8)}, None, None)
+        return contents.of_dataset(dataset, tmp_path / "data")
+
+    first = digest()
+    for name, other in (("cat", "x"), ("dog", "cat"), ("x", "dog")):
+        (own / "train" / name).rename(own / "train" / other)
+    assert digest() != first
 
 
 def test_index_lists_and_tables_are_known_by_what_they_hold(tmp_path):
@@ -408,10 +425,18 @@ def test_moved_data_other_threads_and_touched_files_void_nothing(workflow):
     assert "Nothing to be done" in call(threads=2, device="auto", datasets=moved)
 
 
-@pytest.mark.parametrize("forced", ["search", "data"])
-def test_a_forced_step_is_run_with_all_that_follows(workflow, forced):
+def test_what_follows_from_a_forced_step_with_the_same_contents_is_written_again(workflow):
     folder, call = workflow
-    call("--forcerun", forced)
+    before = (folder / CELL / "search/arch.npz").read_bytes()
+    call("--forcerun", "data")
+    assert "goes on at epoch 3" in log(folder, "search")
+    assert "epoch 1/2" not in log(folder, "search")
+    assert (folder / CELL / "search/arch.npz").read_bytes() == before
+
+
+def test_a_forced_search_is_searched(workflow):
+    folder, call = workflow
+    call("--forcerun", "search")
     assert "goes on" not in log(folder, "search")
     assert "epoch 1/2" in log(folder, "search")
 
@@ -421,6 +446,44 @@ def test_outputs_that_the_workflow_deleted_are_made_again(workflow):
     call("--delete-all-output")
     call()
     assert "goes on" not in log(folder, "search") + log(folder, "retrain")
+
+
+def test_snakemake_killed_beside_a_search_that_ends_gets_its_outputs_without_another(tmp_path):
+    two_classes(tmp_path / "two.npz")
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(configuration(tmp_path)))
+    target, searched = tmp_path / CELL / "search/metrics.json", tmp_path / CELL / "search.log"
+    call = [sys.executable, "-m", "snakemake", "--cores", "1", "--nocolor", "--configfile", tmp_path / "config.yaml"]
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    run = partial(subprocess.run, cwd=ROOT, env=environment, check=True, capture_output=True)
+    first = subprocess.Popen([*call, "--nolock", "--", target], cwd=ROOT, env=environment, stderr=subprocess.DEVNULL)
+    while not searched.exists():
+        time.sleep(0.1)
+    first.kill()
+    first.wait()
+    while not target.exists():
+        time.sleep(0.1)
+    before = (target.parent / "arch.npz").read_bytes()
+    run([*call, "--nolock", "--rerun-incomplete", "--", target])
+    assert "goes on at epoch 3" in searched.read_text()
+    assert "epoch 1/2" not in searched.read_text()
+    assert (target.parent / "arch.npz").read_bytes() == before
+
+
+def test_where_the_data_are_gone_what_is_finished_stays(workflow):
+    folder, call = workflow
+    (folder / "two.npz").rename(folder / "gone.npz")
+    try:
+        assert "Nothing to be done" in call()
+    finally:
+        (folder / "gone.npz").rename(folder / "two.npz")
+
+
+def test_two_calls_with_other_configurations_write_to_other_files(workflow):
+    folder, call = workflow
+    before = {path: path.read_bytes() for path in folder.rglob("*.run.json")}
+    assert before
+    call("--summary", note="another", seeds=[0, 1])
+    assert {path: path.read_bytes() for path in before} == before
 
 
 def test_shuffled_labels_are_noticed(workflow):

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -181,13 +180,16 @@ def test_a_seed_that_failed_is_left_out_of_the_tables_and_named(run):
 
 def test_what_is_published_is_redrawn_from_its_own_configuration_alike(run, monkeypatch):
     arguments, results, figures = run
-    monkeypatch.setattr("midas.publish.OF_A_MACHINE", re.compile("(?!)"))  # its folders are those of a test
     raw = yaml.safe_load((ROOT / "config/test.yaml").read_text()) | dict(place.split("=") for place in arguments[3:-1])
-    folder = publish(load(raw))
+    plan = load(raw)
+    with monkeypatch.context() as patch:
+        patch.chdir(results.parents[1])  # what lies at an absolute path is published in the repository
+        folder = publish(plan).resolve()
     assert folder == results.parent / "published/test"
     assert not list(folder.rglob("*.safetensors"))
     assert len(list(folder.rglob("example.npz"))) == 1  # figure 1 shows an embedded digit
-    chosen = ["--configfile", folder / "config.yaml"]
+    places = [f"{key}_dir={results.parents[1]}/{key}/published" for key in ("results", "figures")]
+    chosen = ["--configfile", folder / "config.yaml", "--config", *places]
     rules = snakemake(*chosen, "--list-rules").stdout.split()
     drawn = [rule for rule in rules if rule.startswith(("table", "figure", "claims", "report"))]
     done = snakemake(*chosen, "--allowed-rules", *drawn, "--", "tables", "figures", "claims", "report")

@@ -1,4 +1,5 @@
 # What all rules share: the plan, and where a run's files are.
+import hashlib
 import json
 
 from midas.check import load
@@ -35,14 +36,26 @@ wildcard_constraints:
 
 def run(step):
     """What decides the numbers of a step, from the wildcards of its job: where this changes, it is run again."""
-    return lambda wildcards: json.dumps([decisive(PLAN.resolved(step, **wildcards)), PLAN.contents(step, **wildcards)])
+
+    def of(wildcards):
+        told = asked(step, wildcards)
+        return json.dumps([decisive(told), getattr(told, "contents", "")])
+
+    return of
+
+
+def asked(step, wildcards):
+    try:
+        return PLAN.asked(step, **wildcards)
+    except ValueError as error:
+        raise WorkflowError(f"{step}: {error}") from None
 
 
 # Snakemake compares no parameter whose function asks for `threads`: where data lie and how many work on them is no reason to
 # run a step again.
 def told(step, path):
     """The file with all that a step is told, which is written here: an argument of a command may be too long."""
-    return lambda wildcards, threads: written(path.format(**wildcards), PLAN.run(step, **wildcards))
+    return lambda wildcards, threads: written(path.format(**wildcards), asked(step, wildcards).model_dump_json())
 
 
 def shown(path, number=None):
@@ -56,10 +69,13 @@ def shown_by(number=None):
 
 
 def written(path, text):
-    """A file's path, after it was written if it holds something else, and if anything is to be run at all."""
-    path = Path(path)
+    """Path of a file that holds a text, after it was written if anything is to be run at all.
+
+    Its name holds a digest: another call, with another configuration, must not change what a job is about to read.
+    """
+    path = Path(path.replace(".run.json", f".{hashlib.sha256(text.encode()).hexdigest()[:8]}.run.json"))
     try:
-        if not workflow.dryrun and not (path.exists() and path.read_text() == text):
+        if not workflow.dryrun and not path.exists():
             write_text(path, text)
     except OSError as error:
         raise WorkflowError(f"{path}: can't be written: {error.strerror}") from None
@@ -72,12 +88,24 @@ def memory(megabytes, copies=0):
 
 
 def accept(taken):
-    """Tell steps whose outputs are whole that they are taken; see midas.durable.Keeper."""
+    """Tell steps whose outputs are whole whether they are taken, so that they are made again where they are gone.
+
+    See midas.durable.Keeper. What was killed isn't taken, and what is run again only since something before it was, isn't
+    either: with the same contents it is written again from its checkpoint.
+    """
     for job in workflow.dag.jobs:
-        if job.rule.name in LONG and taken(job) and all(Path(file).exists() for file in job.output):
+        if job.rule.name in LONG and all(Path(file).exists() for file in job.output):
             kept = Path(f"{Path(job.output.metrics).parent}_checkpoint")
-            if kept.is_dir():
+            if not taken(job):
+                (kept / ACCEPTED).unlink(missing_ok=True)
+            elif kept.is_dir():
                 (kept / ACCEPTED).touch()
+
+
+def whole_and_wanted(job):
+    """Before anything is run: whether a job's outputs are whole, and stay, or are made again since that was asked for."""
+    killed = workflow.async_run(workflow.persistence.incomplete(job))
+    return not killed and (workflow.dag.reason(job).forced or not workflow.dag.needrun(job))
 
 
 LONG = ("search", "retrain", "transfer")
