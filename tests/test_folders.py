@@ -355,6 +355,23 @@ def test_a_damaged_image_is_named_by_the_step(file, in_memory, photos, tmp_path)
     assert not (tmp_path / "data/metrics.json").exists()
 
 
+def test_a_folder_in_memory_is_known_by_its_files_too(photos, tmp_path):
+    """A transfer to it reads more of an image than what is searched on."""
+    run = DataRun(dataset=folder_dataset(photos))
+    image = next((photos / "train").rglob("*.jpg"))
+
+    def numbers():
+        prepare(run, tmp_path / "data")
+        return json.loads((tmp_path / "data/metrics.json").read_text())
+
+    first = numbers()
+    with image.open("ab") as file:
+        file.write(b"more")  # behind the image: the same pixels
+    again = numbers()
+    assert first["sha256"] == again["sha256"]
+    assert first["files_sha256"] != again["files_sha256"]
+
+
 def test_images_are_not_opened_where_the_configuration_says_so(photos, tmp_path, monkeypatch):
     run = DataRun(dataset=folder_dataset(photos), in_memory=False)
     prepare(run, tmp_path / "opened")

@@ -219,7 +219,7 @@ def test_other_images_under_the_same_path_start_anew(make_run, tmp_path, capsys)
     described = tmp_path / "metrics.json"
     run = make_run(epochs=1, warmup_epochs=0).model_copy(update={"described": str(described)})
     for digest in ("a", "b"):
-        described.write_text(json.dumps({"sha256": digest}))
+        described.write_text(json.dumps({"sha256": "of pixels", "files_sha256": digest}))
         transfer(run, tmp_path / "a")
     assert "belongs to another run (images: 'a' there, 'b' now)" in capsys.readouterr().err
     described.unlink()
