@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -25,6 +25,7 @@ from midas.resolved import (
     RetrainRun,
     SearchRun,
     TransferRun,
+    decisive,
 )
 from midas.settings import Strict, Transfer
 
@@ -53,9 +54,15 @@ class Cell:
 
 @dataclass(frozen=True)
 class Plan:
-    """A checked configuration with everything that follows from it."""
+    """A checked configuration with everything that follows from it.
+
+    Attributes:
+        config: the configuration.
+        remembers: whether a data set whose files are gone is what it was when the step data saw it.
+    """
 
     config: Config
+    remembers: bool = False
 
     @property
     def root(self) -> Path:
@@ -117,8 +124,18 @@ class Plan:
         return next(e for e in self.config.experiments if (e.space, e.dataset) == (space, dataset))
 
     def dataset(self, name: str) -> Dataset:
-        """A data set of this configuration, resolved."""
-        return _resolve(name, self.config.model_dump_json())
+        """A data set of this configuration, resolved.
+
+        Raises:
+            ValueError: its files are missing or can't be used.
+        """
+        try:
+            return _resolve(name, self.config.model_dump_json())
+        except ValueError:
+            told = self._told("data", dataset=name) if self.remembers else None
+            if not isinstance(told, DataRun):
+                raise
+            return told.dataset
 
     def transfer_dataset(self, transfer: Transfer) -> Dataset:
         """The data set of a transfer, its images of the size that the transfer asks for."""
@@ -179,7 +196,10 @@ class Plan:
             found = {"contents": self.contents(step, **names)} if isinstance(run, OfContents) else {}
             return run.model_copy(update=found)
         except ValueError:
-            if (finished := self._told(step, **names)) is None:
+            finished = self._told(step, **names)
+            if finished is None or decisive(replace(self, remembers=True).resolved(step, **names)) != decisive(
+                finished
+            ):
                 raise
             return finished
 

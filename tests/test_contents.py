@@ -380,7 +380,7 @@ def workflow(tmp_path_factory):
     folder = tmp_path_factory.mktemp("workflow")
     two_classes(folder / "two.npz")
 
-    def call(*options, **changes):
+    def call(*options, fails=False, **changes):
         (folder / "config.yaml").write_text(yaml.safe_dump(configuration(folder, **changes)))
         target = folder / CELL / "retrain/metrics.json"
         command = [
@@ -401,7 +401,7 @@ def workflow(tmp_path_factory):
             capture_output=True,
             text=True,
         )
-        assert done.returncode == 0, done.stderr[-4000:]
+        assert fails == bool(done.returncode), done.stderr[-4000:]
         return done.stdout + done.stderr
 
     call()
@@ -474,6 +474,10 @@ def test_where_the_data_are_gone_what_is_finished_stays(workflow):
     (folder / "two.npz").rename(folder / "gone.npz")
     try:
         assert "Nothing to be done" in call()
+        before = (folder / CELL / "retrain/metrics.json").read_bytes()
+        methods = {"midas": {"patch_size": 8}}
+        assert "two.npz does not exist" in call(fails=True, methods=methods)
+        assert (folder / CELL / "retrain/metrics.json").read_bytes() == before
     finally:
         (folder / "gone.npz").rename(folder / "two.npz")
 
