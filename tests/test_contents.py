@@ -380,9 +380,9 @@ def workflow(tmp_path_factory):
     folder = tmp_path_factory.mktemp("workflow")
     two_classes(folder / "two.npz")
 
-    def call(*options, fails=False, **changes):
+    def call(*options, fails=False, step="retrain", **changes):
         (folder / "config.yaml").write_text(yaml.safe_dump(configuration(folder, **changes)))
-        target = folder / CELL / "retrain/metrics.json"
+        target = folder / CELL / step / "metrics.json"
         command = [
             sys.executable,
             "-m",
@@ -436,7 +436,7 @@ def test_what_follows_from_a_forced_step_with_the_same_contents_is_written_again
 
 def test_a_forced_search_is_searched(workflow):
     folder, call = workflow
-    call("--forcerun", "search")
+    call("--forcerun", "search", step="search")
     assert "goes on" not in log(folder, "search")
     assert "epoch 1/2" in log(folder, "search")
 
