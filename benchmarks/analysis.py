@@ -19,9 +19,9 @@ from typing import Any
 
 import yaml
 
-from midas.check import load
-from midas.memory import peak_resident
-from midas.provenance import processor, versions
+from midas.plan.check import load
+from midas.running.memory import peak_resident
+from midas.running.provenance import processor, versions
 
 IMAGES, BATCH = 25_000, 64
 
@@ -30,9 +30,9 @@ def write(path: Path) -> int:
     """Write one dump, and say by how many bytes that raised this process's peak of memory."""
     import torch
 
-    from midas.data import Images, Statistics
-    from midas.dump import write_dump
+    from midas.images.loader import Images, Statistics
     from midas.spaces import get_space
+    from midas.training.dump import write_dump
 
     space = get_space("darts")
     kinds = [layer.kind for layer in space.skeleton(8)]

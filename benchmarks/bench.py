@@ -27,17 +27,17 @@ import torch.nn.functional as F
 from torch import nn
 
 from benchmarks.plain import PlainSupernet
-from midas.bilevel import make_supernet
-from midas.decode import random_genotype
-from midas.depthwise import use_own_gradients
-from midas.memory import peak_resident
-from midas.networks import build
-from midas.passes import Recorded
-from midas.processes import Group
-from midas.provenance import processor, versions
-from midas.settings import Method, Retrain, Search, Transfer
+from midas.config.settings import Method, Retrain, Search, Transfer
+from midas.measuring.timing import SyntheticSearch, median_interval, random_batch
+from midas.methods.decoding import random_genotype
+from midas.networks.depthwise import use_own_gradients
+from midas.networks.skeletons import build
+from midas.running.memory import peak_resident
+from midas.running.processes import Group
+from midas.running.provenance import processor, versions
 from midas.spaces import get_space
-from midas.timing import SyntheticSearch, median_interval, random_batch
+from midas.training.bilevel import make_supernet
+from midas.training.recorded import Recorded
 
 LATEST = Path(__file__).with_name("latest.json")
 CELLS = {"nas_bench_201": 5, "darts": 8}
@@ -137,7 +137,7 @@ def work(connection: Connection, contestant: Contestant) -> None:
     cuda = contestant.device == "cuda"
     channels = (
         16 if contestant.kind.endswith("transfer") else 2
-    )  # with fewer oneDNN crashes on large maps, see `midas.check`
+    )  # with fewer oneDNN crashes on large maps, see `midas.plan.check`
     smallest = replace(
         contestant, batch=2, channels=channels, cells=get_space(contestant.space).min_cells, cuda_graph=False
     )

@@ -16,11 +16,11 @@ from typing import Any
 
 import torch
 
-from midas.bilevel import FirstOrder, Sums, make_supernet
-from midas.data import Loader, Statistics, load, search_halves, seed_step
-from midas.datasets import KNOWN
-from midas.provenance import commit, processor, versions
-from midas.settings import Method, Search
+from midas.config.settings import Method, Search
+from midas.images.datasets import KNOWN
+from midas.images.loader import Loader, Statistics, load, search_halves, seed_step
+from midas.running.provenance import commit, processor, versions
+from midas.training.bilevel import FirstOrder, Sums, make_supernet
 
 FOLDER = Path(__file__).parent.parent / "results/published"
 METHODS = {"static": Method(weights="static"), "midas": Method(), "detached": Method(detach=True)}

@@ -22,10 +22,11 @@ import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.bench import CELLS, Contestant, stepper
-from midas import depthwise
-from midas.provenance import processor, versions
+from midas.methods import attention as mixing
+from midas.networks import depthwise
+from midas.running.provenance import processor, versions
 from midas.spaces import get_space
-from midas.supernet import Supernet, mixing, mixture
+from midas.supernet import Supernet, mixture
 from midas.supernet.candidates import Pooling, Separable
 
 PASSES = 5

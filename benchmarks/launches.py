@@ -21,11 +21,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from benchmarks.bench import CELLS, CLASSES
 from benchmarks.lease.compiled import without_gpu
 from benchmarks.plain import PlainSupernet
-from midas.depthwise import use_own_gradients
-from midas.provenance import versions
-from midas.settings import Method
+from midas.config.settings import Method
+from midas.networks.depthwise import use_own_gradients
+from midas.running.provenance import versions
 from midas.spaces import get_space
-from midas.supernet import Supernet, kernels
+from midas.supernet import Supernet
+from midas.supernet.cpu import kernels
 
 FREE = {
     "promote_types",

@@ -9,9 +9,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from midas.depthwise import use_own_gradients
-from midas.networks import SKELETONS
-from midas.operations import FactorizedReduce, ReLUConvBN, make
+from midas.networks.depthwise import use_own_gradients
+from midas.networks.operations import FactorizedReduce, ReLUConvBN, make
+from midas.networks.skeletons import SKELETONS
 from midas.spaces import CellSpec, Space
 
 

@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.analysis import clocked
-from midas.provenance import processor
+from midas.running.provenance import processor
 
 SEEDS = (1, 4, 6, 20, 60)
 

@@ -16,12 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from midas.datasets import KNOWN
-from midas.decode import decode_weights
-from midas.provenance import processor, versions
-from midas.resolved import SearchRun
+from midas.config.settings import Method, Search
+from midas.images.datasets import KNOWN
+from midas.methods.decoding import decode_weights
+from midas.plan.runs import SearchRun
+from midas.running.provenance import processor, versions
 from midas.search import search
-from midas.settings import Method, Search
 from midas.spaces import get_space
 
 SPACE = "nas_bench_201"

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from midas.benchmark import ACCURACIES, CELLS, Rows, read_table
-from midas.genotype import Genotype, parse
+from midas.spaces.benchmark import ACCURACIES, CELLS, Rows, read_table
+from midas.spaces.genotype import Genotype, parse
 
 BEST_SHARE = 0.1
 """Share of the functions that is called good, by the mean accuracy of their cells."""

@@ -17,7 +17,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 
 from benchmarks.bench import MIDAS, STATIC, Contestant, measure
-from midas.provenance import processor, versions
+from midas.running.provenance import processor, versions
 
 BASE = Contestant("step", "nas_bench_201", batch=32, channels=8, cells=1)
 AXES: dict[str, list[tuple[int, Contestant]]] = {

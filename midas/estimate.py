@@ -16,15 +16,15 @@ from typing import Any, NamedTuple
 import pandas as pd
 import torch
 
-from midas.check import load, read_config
-from midas.config import Experiment
-from midas.cost import MEMORY_STEPS, comparisons
-from midas.datasets import images_of, read_split
-from midas.devices import pick_device
-from midas.plan import Plan
-from midas.provenance import processor
-from midas.resolved import CostRun
-from midas.speed import Setting, Speed, measure
+from midas.config.keys import Experiment
+from midas.images.datasets import images_of, read_split
+from midas.measuring.costs import MEMORY_STEPS, comparisons
+from midas.measuring.speed import Setting, Speed, measure
+from midas.plan.check import load, read_config
+from midas.plan.plan import Plan
+from midas.plan.runs import CostRun
+from midas.running.devices import pick_device
+from midas.running.provenance import processor
 
 STEPS = {
     "search": "searches",
@@ -110,7 +110,7 @@ def _search_setting(plan: Plan, experiment: Experiment, method: str) -> Setting:
 
 def _retrain_load(plan: Plan, job: Job) -> Load:
     dataset, retrain = plan.dataset(job.experiment.dataset), job.experiment.retrain
-    assert retrain is not None  # `midas.check` has seen to it
+    assert retrain is not None  # `midas.plan.check` has seen to it
     train, test = images_of(dataset)
     setting = Setting("retrain", job.experiment.space, dataset.image, retrain.batch_size, retrain, dataset.classes)
     return Load(setting, retrain.epochs * _in_batches(train, retrain.batch_size), retrain.epochs * test)

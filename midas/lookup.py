@@ -11,11 +11,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from midas.benchmark import ACCURACIES, Benchmark
-from midas.genotype import Genotype, load, parse
-from midas.provenance import write_metrics, write_table
-from midas.resolved import LookupRun
-from midas.step import main
+from midas.plan.runs import LookupRun
+from midas.running.provenance import write_metrics, write_table
+from midas.running.step import main
+from midas.spaces.benchmark import ACCURACIES, Benchmark
+from midas.spaces.genotype import Genotype, load, parse
 
 
 def lookup(run: LookupRun, folder: Path) -> None:

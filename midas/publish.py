@@ -26,8 +26,8 @@ import yaml
 
 from midas.analysis.dumps import load_dump, load_metrics
 from midas.analysis.run_facts import metrics_files
-from midas.check import load, read_config
-from midas.plan import Plan
+from midas.plan.check import load, read_config
+from midas.plan.plan import Plan
 
 CLAIMS = "claims.yaml"
 PUBLISHED = "published"

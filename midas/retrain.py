@@ -15,21 +15,21 @@ from timm.scheduler import CosineLRScheduler
 from timm.utils import AverageMeter
 from torch import Tensor
 
-from midas.count import count
-from midas.data import Images, Loader, Statistics, digest_of, in_order, load, seed_step
-from midas.datasets import part_tested
-from midas.devices import pick_device
-from midas.durable import Keeper, identity_of
-from midas.genotype import Genotype
-from midas.genotype import load as load_genotype
-from midas.limits import leave_if_asked
-from midas.networks import Skeleton, build, set_drop_path
-from midas.progress import Progress
-from midas.provenance import write_metrics, write_table
-from midas.resolved import RetrainRun
-from midas.settings import Retrain
-from midas.step import main
-from midas.training import Batches, History, Sums, Training, memory_format, resume, run_epochs, save_network
+from midas.config.settings import Retrain
+from midas.images.datasets import part_tested
+from midas.images.loader import Images, Loader, Statistics, digest_of, in_order, load, seed_step
+from midas.networks.counting import count
+from midas.networks.skeletons import Skeleton, build, set_drop_path
+from midas.plan.runs import RetrainRun
+from midas.running.devices import pick_device
+from midas.running.durable import Keeper, identity_of
+from midas.running.limits import leave_if_asked
+from midas.running.progress import Progress
+from midas.running.provenance import write_metrics, write_table
+from midas.running.step import main
+from midas.spaces.genotype import Genotype
+from midas.spaces.genotype import load as load_genotype
+from midas.training.trainer import Batches, History, Sums, Training, memory_format, resume, run_epochs, save_network
 
 
 class Trainer(Training[Retrain]):

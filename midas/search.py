@@ -15,19 +15,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from midas.bilevel import FirstOrder, RecordedSteps, Sums, make_supernet
-from midas.data import Images, Loader, Statistics, digest_of, load, search_halves, seed_step
-from midas.datasets import class_names
-from midas.decode import decode_weights
-from midas.devices import pick_device
-from midas.dump import write_dump, write_example
-from midas.durable import Keeper, identity_of
-from midas.limits import leave_if_asked
-from midas.progress import Progress
-from midas.provenance import digest, write_metrics, write_table
-from midas.resolved import SearchRun
-from midas.step import main
-from midas.supernet import Supernet, kernels
+from midas.images.datasets import class_names
+from midas.images.loader import Images, Loader, Statistics, digest_of, load, search_halves, seed_step
+from midas.methods.decoding import decode_weights
+from midas.plan.runs import SearchRun
+from midas.running.devices import pick_device
+from midas.running.durable import Keeper, identity_of
+from midas.running.limits import leave_if_asked
+from midas.running.progress import Progress
+from midas.running.provenance import digest, write_metrics, write_table
+from midas.running.step import main
+from midas.supernet import Supernet
+from midas.supernet.cpu import kernels
+from midas.training.bilevel import FirstOrder, RecordedSteps, Sums, make_supernet
+from midas.training.dump import write_dump, write_example
 
 
 def search(run: SearchRun, folder: Path) -> None:

@@ -22,24 +22,24 @@ from timm.utils import accuracy, distribute_bn
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from midas.count import count
-from midas.data import seed_step
-from midas.datasets import part_tested
-from midas.durable import Keeper, identity_of
-from midas.folders import describe
-from midas.genotype import Genotype
-from midas.genotype import load as load_genotype
-from midas.limits import leave_if_asked, sign_of_life
-from midas.networks import Skeleton, build, set_drop_path
-from midas.operations import Noise
-from midas.photos import PhotoLoader
-from midas.processes import Group, join
-from midas.progress import Progress
-from midas.provenance import write_metrics, write_table
-from midas.resolved import TransferRun
-from midas.settings import Transfer
-from midas.step import main
-from midas.training import Batches, History, Sums, Training, memory_format, resume, run_epochs, save_network
+from midas.config.settings import Transfer
+from midas.images.datasets import part_tested
+from midas.images.folders import describe
+from midas.images.loader import seed_step
+from midas.networks.counting import count
+from midas.networks.operations import Noise
+from midas.networks.skeletons import Skeleton, build, set_drop_path
+from midas.plan.runs import TransferRun
+from midas.running.durable import Keeper, identity_of
+from midas.running.limits import leave_if_asked, sign_of_life
+from midas.running.processes import Group, join
+from midas.running.progress import Progress
+from midas.running.provenance import write_metrics, write_table
+from midas.running.step import main
+from midas.spaces.genotype import Genotype
+from midas.spaces.genotype import load as load_genotype
+from midas.training.photos import PhotoLoader
+from midas.training.trainer import Batches, History, Sums, Training, memory_format, resume, run_epochs, save_network
 
 AGREE_EVERY = 20
 """Training steps between the questions of several processes to one another whether to save, for which they wait."""

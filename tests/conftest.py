@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from midas.data import load
-from midas.datasets import KNOWN, resolve
-from midas.resolved import SearchRun
+from midas.config.settings import UserDataset
+from midas.images.datasets import KNOWN, resolve
+from midas.images.loader import load
+from midas.plan.runs import SearchRun
 from midas.search import search
-from midas.settings import UserDataset
 
 TINY = {
     "nas_bench_201": {"channels": 4, "cells": 1, "epochs": 3, "batch_size": 32, "arch_lr": 0.01},

@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from midas.depthwise import use_own_gradients
-from midas.networks import SKELETONS
-from midas.operations import FactorizedReduce, ReLUConvBN, make
+from midas.networks.depthwise import use_own_gradients
+from midas.networks.operations import FactorizedReduce, ReLUConvBN, make
+from midas.networks.skeletons import SKELETONS
 
 
 def norm(channels):

@@ -13,12 +13,12 @@ import pandas as pd
 import pytest
 
 from midas.analysis import dumps
-from midas.benchmark import ACCURACIES
-from midas.config import Config, Experiment
-from midas.genotype import parse
-from midas.plan import Plan
-from midas.resolved import PresentRun
+from midas.config.keys import Config, Experiment
+from midas.plan.plan import Plan
+from midas.plan.runs import PresentRun
 from midas.spaces import get_space
+from midas.spaces.benchmark import ACCURACIES
+from midas.spaces.genotype import parse
 
 NB201_CELL = "|nor_conv_3x3~0|+|none~0|avg_pool_3x3~1|+|skip_connect~0|nor_conv_1x1~1|nor_conv_3x3~2|"
 _NODES = (

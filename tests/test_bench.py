@@ -14,7 +14,7 @@ from benchmarks.floor import table as floor_table
 from benchmarks.launches import Counting
 from benchmarks.launches import table as launches_table
 from benchmarks.plain import PlainSupernet
-from midas.settings import Method
+from midas.config.settings import Method
 from midas.spaces import SPACES
 
 ROOT = Path(__file__).parent.parent

@@ -6,7 +6,7 @@ import pickle
 import pytest
 import torch
 
-from midas.checkpoint import Checkpoint, read
+from midas.running.checkpoint import Checkpoint, read
 
 IDENTITY = {"config": {"seed": 0, "search": {"lr": 0.025, "arch_betas": (0.5, 0.999)}}, "source_digest": "abc"}
 

@@ -13,14 +13,14 @@ import pytest
 import yaml
 from scipy.stats import binomtest
 
-from midas.analysis import claims as judging
 from midas.analysis import literature
-from midas.analysis.claims import METRICS, NOT_REPRODUCED, NOT_TESTED, REPRODUCED, judge_all, to_markdown
-from midas.benchmark import ACCURACIES
-from midas.claims import Metric, read_claims
-from midas.config import Config
-from midas.plan import Plan
-from midas.resolved import PresentRun
+from midas.analysis.claims import judging
+from midas.analysis.claims.judging import METRICS, NOT_REPRODUCED, NOT_TESTED, REPRODUCED, judge_all, to_markdown
+from midas.config.keys import Config
+from midas.plan.claims import Metric, read_claims
+from midas.plan.plan import Plan
+from midas.plan.runs import PresentRun
+from midas.spaces.benchmark import ACCURACIES
 from midas.spaces.darts import OPERATIONS
 
 ROOT = Path(__file__).parent.parent

@@ -15,19 +15,19 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import midas.settings
-from midas import config
-from midas.analysis.statistics import FEWEST_IMAGES
-from midas.benchmark import CELLS, COLUMNS, numbers
-from midas.check import load, read_config
-from midas.check_images import FEWEST_TESTED, training_images
-from midas.config import Analysis, Config, ConfigError, Experiment
-from midas.data import load as load_images
-from midas.datasets import FILES, KNOWN
-from midas.resolved import DecodeRun, LookupRun, RetrainRun, SearchRun
+import midas.config.settings
+from midas.analysis.statistics.weights import FEWEST_IMAGES
+from midas.config import keys as config
+from midas.config.keys import Analysis, Config, ConfigError, Experiment
+from midas.config.settings import Cost, Method, Retrain, Search, Strict, Transfer, UserDataset
+from midas.images.datasets import FILES, KNOWN
+from midas.images.loader import load as load_images
+from midas.plan.check import load, read_config
+from midas.plan.check_images import FEWEST_TESTED, training_images
+from midas.plan.runs import DecodeRun, LookupRun, RetrainRun, SearchRun
+from midas.running.step import main
 from midas.search import search
-from midas.settings import Cost, Method, Retrain, Search, Strict, Transfer, UserDataset
-from midas.step import main
+from midas.spaces.benchmark import CELLS, COLUMNS, numbers
 from midas.supernet.patches import patch_grid
 
 ROOT = Path(__file__).parents[1]
@@ -988,7 +988,7 @@ MODELS = [Config, Method, Search, Retrain, Transfer, Cost, UserDataset, Experime
 def test_every_key_is_described():
     models = [
         value
-        for value in [*vars(config).values(), *vars(midas.settings).values()]
+        for value in [*vars(config).values(), *vars(midas.config.settings).values()]
         if isinstance(value, type) and issubclass(value, Strict)
     ]
     assert set(MODELS) == set(models) - {Strict}

@@ -14,18 +14,19 @@ import pytest
 import yaml
 from PIL import Image
 
-from midas import contents, limits
-from midas.bilevel import FirstOrder
-from midas.check import load
-from midas.checkpoint import Checkpoint, read
-from midas.config import ConfigError, parse
-from midas.datasets import bytes_in_memory, resolve
-from midas.limits import ACCEPTED, Limits
-from midas.npz import Npz
-from midas.plan import Plan
-from midas.resolved import decisive
+from midas.config.keys import ConfigError, parse
+from midas.config.settings import UserDataset
+from midas.images import contents
+from midas.images.datasets import bytes_in_memory, resolve
+from midas.images.npz import Npz
+from midas.plan.check import load
+from midas.plan.plan import Plan
+from midas.plan.runs import decisive
+from midas.running import limits
+from midas.running.checkpoint import Checkpoint, read
+from midas.running.limits import ACCEPTED, Limits
 from midas.search import search
-from midas.settings import UserDataset
+from midas.training.bilevel import FirstOrder
 
 ROOT = Path(__file__).parent.parent
 CELL = Path("results/two/nas_bench_201/two/midas/seed0")

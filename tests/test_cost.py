@@ -11,14 +11,14 @@ import torch
 from plain_supernet import PlainSupernet
 from torch import nn
 
-from midas import cost as module
-from midas import timing
-from midas.cost import Variant, comparisons, cost, counts, peak_memory, steps_per_epoch
-from midas.data import Loader, Statistics, load, search_halves
-from midas.resolved import CostRun
-from midas.settings import Method
+from midas.config.settings import Method
+from midas.images.loader import Loader, Statistics, load, search_halves
+from midas.measuring import costs as module
+from midas.measuring import timing
+from midas.measuring.costs import Variant, comparisons, cost, counts, peak_memory, steps_per_epoch
+from midas.measuring.timing import median_interval, seconds_of, take_turns
+from midas.plan.runs import CostRun
 from midas.spaces import SPACES
-from midas.timing import median_interval, seconds_of, take_turns
 
 CPU = torch.device("cpu")
 METHODS = {

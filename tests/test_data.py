@@ -21,8 +21,11 @@ from PIL import Image
 from sklearn.datasets import load_digits
 from torchvision.datasets import CIFAR10
 
-from midas import data
-from midas.data import (
+from midas.config.settings import UserDataset
+from midas.images import loader as data
+from midas.images.datasets import KNOWN, class_names, read_split, resolve
+from midas.images.digits import PAIRS_PER_CLASS
+from midas.images.loader import (
     Images,
     Loader,
     Statistics,
@@ -34,10 +37,7 @@ from midas.data import (
     random_crop,
     search_halves,
 )
-from midas.datasets import KNOWN, class_names, read_split, resolve
-from midas.digits import PAIRS_PER_CLASS
-from midas.resolved import DataRun
-from midas.settings import UserDataset
+from midas.plan.runs import DataRun
 
 CPU = torch.device("cpu")
 

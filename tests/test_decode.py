@@ -4,12 +4,12 @@ import sys
 import numpy as np
 import pytest
 
-from midas.decode import decode, decode_dump, decode_weights
-from midas.genotype import load
-from midas.resolved import DecodeRun
-from midas.settings import Method
+from midas.config.settings import Method
+from midas.methods.decoding import decode, decode_dump, decode_weights
+from midas.plan.runs import DecodeRun
+from midas.running.step import main
 from midas.spaces import get_space
-from midas.step import main
+from midas.spaces.genotype import load
 
 NAS, DARTS = get_space("nas_bench_201"), get_space("darts")
 NONE, SKIP, CONV1, CONV3, POOL = range(5)

@@ -7,8 +7,8 @@ import os
 import pytest
 import torch
 
-from midas import devices, limits
-from midas.devices import pick_device
+from midas.running import devices, limits
+from midas.running.devices import pick_device
 
 CPU = torch.device("cpu")
 

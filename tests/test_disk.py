@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks.lease.slices import Rows
-from midas import disk
-from midas.checkpoint import Checkpoint
-from midas.durable import Keeper, lock
+from midas.files import disk
+from midas.running.checkpoint import Checkpoint
+from midas.running.durable import Keeper, lock
 
 ROOT = Path(__file__).parents[1]
 LACKING = ["ENOSYS", "EOPNOTSUPP", "EINVAL"]

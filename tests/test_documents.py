@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import yaml
 
-from midas import config
-from midas.analysis.presentation import TIDY
-from midas.benchmark import COLUMNS
+from midas.analysis.tables.presentation import TIDY
+from midas.config import keys as config
+from midas.spaces.benchmark import COLUMNS
 
 ROOT = Path(__file__).parent.parent
 NAMES = (

@@ -17,18 +17,18 @@ import pytest
 import torch
 import yaml
 
-from midas import limits, step
-from midas.bilevel import FirstOrder
-from midas.check import load as load_config
-from midas.checkpoint import Checkpoint, read
-from midas.data import digit_halves
-from midas.decode import random_genotype
-from midas.durable import FirstBad, lock
-from midas.folders import write_photos
-from midas.limits import RETRY, Limits
-from midas.resolved import SearchRun
+from midas.images.folders import write_photos
+from midas.images.loader import digit_halves
+from midas.methods.decoding import random_genotype
+from midas.plan.check import load as load_config
+from midas.plan.runs import SearchRun
+from midas.running import limits, step
+from midas.running.checkpoint import Checkpoint, read
+from midas.running.durable import FirstBad, lock
+from midas.running.limits import RETRY, Limits
 from midas.search import search
 from midas.spaces import get_space
+from midas.training.bilevel import FirstOrder
 from midas.transfer import AGREE_EVERY
 
 ROOT = Path(__file__).parents[1]

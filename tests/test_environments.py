@@ -16,7 +16,7 @@ DISTRIBUTIONS = importlib.metadata.packages_distributions()
 THROUGH_PANDAS = {"to_markdown": "tabulate", "to_latex": "jinja2"}
 """Method -> package that pandas imports when it is called."""
 
-IN_TRAINING = {("midas.provenance", "torch")}
+IN_TRAINING = {("midas.running.provenance", "torch")}
 """Imports within functions that are called only in steps that train, which import them anyway (tested)."""
 
 
@@ -118,7 +118,7 @@ def test_a_rule_that_calls_snakemake_has_it():
     ("step", "package", "name"),
     [
         ("midas.search", "torch", "torch"),
-        ("midas.search", "scikit-learn", "sklearn"),  # midas.digits looks for its files
+        ("midas.search", "scikit-learn", "sklearn"),  # midas.images.digits looks for its files
         ("midas.analysis.tables", "tabulate", "tabulate"),
         ("midas.decode", "pydantic", "pydantic"),
     ],

@@ -11,13 +11,13 @@ import torch
 import yaml
 
 from midas import estimate as module
-from midas import timing
-from midas.check import load, read_config
-from midas.data import load as load_images
-from midas.datasets import KNOWN
+from midas.config.settings import Retrain, Transfer
 from midas.estimate import Job, hours, hours_table, images_of, jobs, loads, main
-from midas.settings import Retrain, Transfer
-from midas.speed import FEW, STEPS, Setting, Speed, measure, speed_of
+from midas.images.datasets import KNOWN
+from midas.images.loader import load as load_images
+from midas.measuring import timing
+from midas.measuring.speed import FEW, STEPS, Setting, Speed, measure, speed_of
+from midas.plan.check import load, read_config
 
 ROOT = Path(__file__).parent.parent
 CPU = torch.device("cpu")

@@ -19,17 +19,19 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from test_analysis import DARTS_CELL, NB201_CELL, NOTE, make_config, with_config, write_results
 
-from midas.analysis import cells, figures, statistics, style
 from midas.analysis.dumps import load_number, load_table
-from midas.analysis.figure_cells import draw_genotype
-from midas.analysis.figure_dip import median_test
-from midas.analysis.style import operation_label
-from midas.config import Config
-from midas.decode import random_genotype
-from midas.genotype import parse
-from midas.plan import Plan
-from midas.resolved import PresentRun
+from midas.analysis.figures import cells, style
+from midas.analysis.figures import drawing as figures
+from midas.analysis.figures.dip import median_test
+from midas.analysis.figures.found_cells import draw_genotype
+from midas.analysis.figures.style import operation_label
+from midas.analysis.statistics import weights as statistics
+from midas.config.keys import Config
+from midas.methods.decoding import random_genotype
+from midas.plan.plan import Plan
+from midas.plan.runs import PresentRun
 from midas.spaces import SPACES
+from midas.spaces.genotype import parse
 
 NUMBERS = [1, 2, 3, 4, 5, 6, 7, 12]
 DARTS_V2 = (

@@ -10,14 +10,15 @@ from PIL import Image
 from sklearn.datasets import load_digits
 from timm.data import ImageDataset
 
-from midas import data, digits, folders
-from midas.data import prepare
-from midas.datasets import KNOWN, Dataset, folder_files, part_tested, resolve
-from midas.folders import describe, write_photos
-from midas.photos import PhotoLoader, Photos
-from midas.processes import Group
-from midas.resolved import DataRun
-from midas.settings import Transfer, UserDataset
+from midas.config.settings import Transfer, UserDataset
+from midas.images import digits, folders
+from midas.images import loader as data
+from midas.images.datasets import KNOWN, Dataset, folder_files, part_tested, resolve
+from midas.images.folders import describe, write_photos
+from midas.images.loader import prepare
+from midas.plan.runs import DataRun
+from midas.running.processes import Group
+from midas.training.photos import PhotoLoader, Photos
 
 GRAY = (np.arange(6 * 64).reshape(6, 8, 8) % 256).astype(np.uint8)
 PARTS = ((GRAY[:4], np.array([0, 1, 1, 0])), (GRAY[4:], np.array([0, 1])))
@@ -304,7 +305,7 @@ def test_a_folder_that_can_not_be_read_is_named_before_any_work(photos, monkeypa
             raise PermissionError(13, "Permission denied", str(path))
         return whole(path)
 
-    monkeypatch.setattr("midas.datasets.os.scandir", scandir)
+    monkeypatch.setattr("midas.images.datasets.os.scandir", scandir)
     with pytest.raises(ValueError, match=rf"^{photos}/train/1: can't be read: Permission denied$"):
         resolve("mine", {"mine": UserDataset(kind="folder", path=str(photos), image_size=32)}, None, None)
 

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from midas.decode import random_genotype
-from midas.genotype import Genotype, load, parse
+from midas.methods.decoding import random_genotype
 from midas.spaces import SPACES
 from midas.spaces.darts import OPERATIONS
+from midas.spaces.genotype import Genotype, load, parse
 from midas.spaces.nas_bench_201 import OPERATIONS as NAS_BENCH_201_OPERATIONS
 
 PUBLISHED = Path(__file__).parents[2] / "shared/data/darts/genotypes.csv"

@@ -15,8 +15,8 @@ triton = pytest.importorskip("triton")
 
 from interpreted import interpreted  # noqa: E402
 
-from midas.supernet import kernels  # noqa: E402
-from midas.supernet.topology import pair_softmax  # noqa: E402
+from midas.methods.distributions import pair_softmax  # noqa: E402
+from midas.supernet.cpu import kernels  # noqa: E402
 
 BOUNDS = {torch.float64: 1e-12, torch.float32: 1e-4}
 

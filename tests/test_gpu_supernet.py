@@ -7,7 +7,7 @@ pytest.importorskip("triton")
 from interpreted import interpreted
 from test_supernet import OPTIONS, check_against_oracle, still
 
-from midas import operations
+from midas.networks import operations
 from midas.spaces import SPACES
 from midas.supernet import candidates
 

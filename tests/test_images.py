@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from midas.images import UnreadableError, open_all, read_rgb
+from midas.images.opening import UnreadableError, open_all, read_rgb
 
 DRAW = np.random.default_rng(0)
 COLOURED = DRAW.integers(0, 256, (24, 20, 3), dtype=np.uint8)
@@ -165,7 +165,7 @@ def test_ink_is_read_as_colours(tmp_path):
 
 
 def test_all_files_are_opened(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("midas.images.SAY_EVERY", 2)
+    monkeypatch.setattr("midas.images.opening.SAY_EVERY", 2)
     for name in "abc":
         Image.fromarray(COLOURED).save(tmp_path / f"{name}.png")
     files = sorted(tmp_path.iterdir())

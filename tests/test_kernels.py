@@ -8,7 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from midas.supernet import kernels, sums
+from midas.supernet import sums
+from midas.supernet.cpu import kernels
 
 pytestmark = pytest.mark.skipif(kernels.compiled() is None, reason="kernels.cpp can't be compiled here")
 

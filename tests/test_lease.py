@@ -19,10 +19,10 @@ from benchmarks.lease import packing, report
 from benchmarks.lease.options import has_gpu
 from benchmarks.lease.searches import at_once
 from benchmarks.lease.slices import STRUCK, WAYS, Rows, Slice, is_wrong, own_failure, right_ways, strike
-from midas.check import load, read_config
-from midas.config import parse
-from midas.passes import RecordingError
-from midas.plan import Plan
+from midas.config.keys import parse
+from midas.plan.check import load, read_config
+from midas.plan.plan import Plan
+from midas.training.recorded import RecordingError
 
 ROOT = Path(__file__).parents[1]
 SEARCHES = [(method, seed) for method in ("midas", "static") for seed in range(2)]
@@ -134,7 +134,7 @@ def test_the_workflow_takes_the_searches_as_its_own(whole, tmp_path):
 
 def tiny_table(folder):
     """A table of the benchmark with its columns and one cell."""
-    from midas.benchmark import COLUMNS, numbers
+    from midas.spaces.benchmark import COLUMNS, numbers
 
     cell = "|none~0|+|none~0|none~1|+|none~0|none~1|none~2|"
     row = [{"arch": cell, "index": str(numbers()[cell])}.get(name, "10") for name in COLUMNS]
@@ -220,7 +220,7 @@ def test_asked_to_stop_it_saves_reports_and_another_folder_goes_on(whole, tmp_pa
 
 def test_searches_that_other_code_began_are_kept(whole, tmp_path, monkeypatch):
     from benchmarks.lease import searches
-    from midas.checkpoint import Checkpoint, read
+    from midas.running.checkpoint import Checkpoint, read
 
     shutil.copytree(whole, tmp_path / "again")
     monkeypatch.chdir(tmp_path / "again")

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from midas.benchmark import ACCURACIES, CELLS, COLUMNS, numbers, read_table
-from midas.genotype import parse
 from midas.lookup import lookup
-from midas.resolved import LookupRun
+from midas.plan.runs import LookupRun
+from midas.spaces.benchmark import ACCURACIES, CELLS, COLUMNS, numbers, read_table
+from midas.spaces.genotype import parse
 
 TABLE = Path(__file__).parents[2] / "shared/data/nas_bench_201/nas_bench_201.csv.gz"
 

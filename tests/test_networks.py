@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import nn
 
-from midas import count as counting
-from midas.count import count
-from midas.genotype import Genotype, parse
-from midas.networks import SKELETONS, DartsCell, Nasbench201Cell, build, set_drop_path
-from midas.operations import OPERATIONS, FactorizedReduce, Noise, make
+from midas.networks import counting
+from midas.networks.counting import count
+from midas.networks.operations import OPERATIONS, FactorizedReduce, Noise, make
+from midas.networks.skeletons import SKELETONS, DartsCell, Nasbench201Cell, build, set_drop_path
+from midas.spaces.genotype import Genotype, parse
 from midas.supernet import candidates
 
 SHARED = Path(__file__).parents[2] / "shared/data"

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from midas import provenance
-from midas.provenance import write_metrics, write_table, write_text
-from midas.resolved import SearchRun
+from midas.plan.runs import SearchRun
+from midas.running import provenance
+from midas.running.provenance import write_metrics, write_table, write_text
 
 PACKAGE = {
     "__init__.py": "",

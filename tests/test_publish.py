@@ -11,15 +11,15 @@ import yaml
 
 from midas import publish
 from midas.analysis.dumps import load_dump
-from midas.analysis.tables import make
-from midas.check import load
-from midas.config import ConfigError
-from midas.data import prepare
-from midas.decode import decode, decode_dump
-from midas.resolved import DataRun, DecodeRun, PresentRun, RetrainRun, SearchRun
+from midas.analysis.tables.making import make
+from midas.config.keys import ConfigError
+from midas.config.settings import Method
+from midas.images.loader import prepare
+from midas.methods.decoding import decode, decode_dump
+from midas.plan.check import load
+from midas.plan.runs import DataRun, DecodeRun, PresentRun, RetrainRun, SearchRun
 from midas.retrain import retrain
 from midas.search import search
-from midas.settings import Method
 from midas.spaces import get_space
 
 ROOT = Path(__file__).parent.parent

@@ -13,15 +13,15 @@ import numpy as np
 import pytest
 import yaml
 
-from midas.analysis.claims import write_claims
-from midas.analysis.tables import make
-from midas.check import load
-from midas.decode import decode_dump
-from midas.genotype import load as load_genotype
-from midas.provenance import instructions, processor
+from midas.analysis.claims.judging import write_claims
+from midas.analysis.tables.making import make
+from midas.methods.decoding import decode_dump
+from midas.plan.check import load
+from midas.plan.runs import PresentRun
 from midas.publish import OF_A_MACHINE
-from midas.resolved import PresentRun
+from midas.running.provenance import instructions, processor
 from midas.spaces import get_space
+from midas.spaces.genotype import load as load_genotype
 
 ROOT = Path(__file__).parent.parent
 PUBLISHED = ROOT / "results/published"

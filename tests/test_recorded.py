@@ -7,13 +7,13 @@ import pytest
 import torch
 from recordable import Recordable, UnrecordableError
 
-from midas.bilevel import FirstOrder, RecordedSteps, Sums, make_supernet
-from midas.data import Images, Loader, Statistics
-from midas.datasets import KNOWN
-from midas.depthwise import use_own_gradients
-from midas.settings import Method, Search
+from midas.config.settings import Method, Search
+from midas.images.datasets import KNOWN
+from midas.images.loader import Images, Loader, Statistics
+from midas.networks.depthwise import use_own_gradients
 from midas.spaces import SPACES
-from midas.supernet import kernels
+from midas.supernet.cpu import kernels
+from midas.training.bilevel import FirstOrder, RecordedSteps, Sums, make_supernet
 
 CPU = torch.device("cpu")
 

@@ -19,11 +19,14 @@ from hypothesis import strategies as st
 from test_analysis import NOTE
 from test_claims import fabricate, make_config
 
-from midas.analysis import claims, markdown, report, rulegraph, run_facts
-from midas.analysis.claims import judge_all
-from midas.config import Config
-from midas.plan import CELL_FIGURES, Plan
-from midas.resolved import PresentRun
+from midas.analysis import markdown, run_facts
+from midas.analysis.claims import judging as claims
+from midas.analysis.claims.judging import judge_all
+from midas.analysis.report import page as report
+from midas.analysis.report import rulegraph
+from midas.config.keys import Config
+from midas.plan.plan import CELL_FIGURES, Plan
+from midas.plan.runs import PresentRun
 
 ROOT = Path(__file__).parent.parent
 VOID = {"meta", "img", "br", "path", "rect"}

@@ -11,15 +11,15 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from midas import retrain as module
-from midas.count import count
-from midas.data import Statistics, in_order, load
-from midas.datasets import resolve
-from midas.genotype import load as load_genotype
-from midas.genotype import parse
-from midas.networks import build
-from midas.resolved import RetrainRun
+from midas.config.settings import Retrain, UserDataset
+from midas.images.datasets import resolve
+from midas.images.loader import Statistics, in_order, load
+from midas.networks.counting import count
+from midas.networks.skeletons import build
+from midas.plan.runs import RetrainRun
 from midas.retrain import Trainer, retrain
-from midas.settings import Retrain, UserDataset
+from midas.spaces.genotype import load as load_genotype
+from midas.spaces.genotype import parse
 
 OUTPUTS = ("history.csv", "model.safetensors", "metrics.json")
 NAS_BENCH_201 = "|nor_conv_3x3~0|+|none~0|avg_pool_3x3~1|+|skip_connect~0|nor_conv_1x1~1|none~2|"

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from benchmarks.same_function import function, spreads
-from midas.benchmark import CELLS, read_table
-from midas.genotype import parse
-from midas.networks import Nasbench201Cell
+from midas.networks.skeletons import Nasbench201Cell
+from midas.spaces.benchmark import CELLS, read_table
+from midas.spaces.genotype import parse
 
 RECORDED = Path(__file__).parents[1] / "benchmarks/same_function.json"
 

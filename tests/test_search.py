@@ -13,19 +13,19 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from midas import search as module
-from midas.bilevel import Averages, FirstOrder, _entropy
-from midas.checkpoint import Checkpoint, read
-from midas.data import Loader, Statistics, load, search_halves
-from midas.datasets import KNOWN, class_names, resolve
-from midas.decode import decode, decode_dump
-from midas.genotype import load as load_genotype
-from midas.genotype import parse
-from midas.resolved import DecodeRun, RetrainRun
+from midas.config.settings import UserDataset
+from midas.images.datasets import KNOWN, class_names, resolve
+from midas.images.loader import Loader, Statistics, load, search_halves
+from midas.methods.decoding import decode, decode_dump
+from midas.plan.runs import DecodeRun, RetrainRun
 from midas.retrain import retrain
+from midas.running.checkpoint import Checkpoint, read
 from midas.search import search
-from midas.settings import UserDataset
 from midas.spaces import get_space
+from midas.spaces.genotype import load as load_genotype
+from midas.spaces.genotype import parse
 from midas.supernet import Supernet
+from midas.training.bilevel import Averages, FirstOrder, _entropy
 
 ROOT = Path(__file__).parents[1]
 CPU = torch.device("cpu")

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from midas.decode import decode_weights, random_genotype
-from midas.networks import build
-from midas.settings import Method
+from midas.config.settings import Method
+from midas.methods.decoding import decode_weights, random_genotype
+from midas.networks.skeletons import build
 from midas.spaces import SPACES
 from midas.supernet import Supernet
 

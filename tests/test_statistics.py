@@ -16,14 +16,14 @@ from matplotlib.text import Text
 from scipy.stats import beta, binom
 from test_analysis import make_config, write_results
 
-from midas.analysis import statistics
-from midas.analysis.class_tests import class_effect, group_test
 from midas.analysis.dumps import Dump
-from midas.analysis.figure_dip import dip
-from midas.analysis.figure_similarity import class_similarity
-from midas.config import Config
-from midas.plan import Plan
-from midas.resolved import PresentRun
+from midas.analysis.figures.dip import dip
+from midas.analysis.figures.similarity import class_similarity
+from midas.analysis.statistics import weights as statistics
+from midas.analysis.statistics.class_tests import class_effect, group_test
+from midas.config.keys import Config
+from midas.plan.plan import Plan
+from midas.plan.runs import PresentRun
 
 ANIMALS, VEHICLES = ["bird", "cat", "deer", "dog", "frog", "horse"], ["car", "plane", "ship", "truck"]
 GROUPS = {"animals": ANIMALS, "vehicles": VEHICLES}

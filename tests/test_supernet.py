@@ -7,12 +7,13 @@ import torch
 import torch.nn.functional as F
 from plain_supernet import PlainSupernet
 
-from midas import operations
-from midas.depthwise import depthwise
-from midas.settings import Method
+from midas.config.settings import Method
+from midas.methods.attention import AttentionMixing, distribution_of
+from midas.networks import operations
+from midas.networks.depthwise import depthwise
 from midas.spaces import SPACES, CellSpec, Space
-from midas.supernet import Supernet, candidates, kernels
-from midas.supernet.mixing import AttentionMixing, distribution_of
+from midas.supernet import Supernet, candidates
+from midas.supernet.cpu import kernels
 
 OPTIONS = {
     "static": {"weights": "static"},

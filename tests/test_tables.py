@@ -25,14 +25,18 @@ from test_analysis import (
     write_results,
 )
 
-from midas.analysis import literature, runs, table_ablation, table_robust, tables
-from midas.analysis.presentation import ALWAYS, LETTERS, TIDY
-from midas.decode import random_genotype
-from midas.genotype import parse
-from midas.plan import Plan
-from midas.resolved import PresentRun
-from midas.settings import Method, Retrain
+from midas.analysis import literature
+from midas.analysis.tables import ablation as table_ablation
+from midas.analysis.tables import making as tables
+from midas.analysis.tables import robust as table_robust
+from midas.analysis.tables import runs
+from midas.analysis.tables.presentation import ALWAYS, LETTERS, TIDY
+from midas.config.settings import Method, Retrain
+from midas.methods.decoding import random_genotype
+from midas.plan.plan import Plan
+from midas.plan.runs import PresentRun
 from midas.spaces import SPACES, get_space
+from midas.spaces.genotype import parse
 
 SHARED = Path(__file__).parent.parent.parent / "shared/literature"
 NUMBERS = [1, 2, 3, 4, 5, 6]

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from midas.supernet.topology import DISTRIBUTIONS, edge_softmax, node_softmax, pair_softmax
+from midas.methods.distributions import DISTRIBUTIONS, edge_softmax, node_softmax, pair_softmax
 
 
 def brute_force(s):

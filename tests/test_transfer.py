@@ -18,17 +18,17 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from midas import processes
-from midas.count import count
-from midas.datasets import Dataset, folder_files
-from midas.genotype import load as load_genotype
-from midas.genotype import parse
-from midas.networks import build
-from midas.photos import PhotoLoader
-from midas.processes import Group, join
-from midas.resolved import TransferRun
-from midas.settings import Transfer
-from midas.training import Training
+from midas.config.settings import Transfer
+from midas.images.datasets import Dataset, folder_files
+from midas.networks.counting import count
+from midas.networks.skeletons import build
+from midas.plan.runs import TransferRun
+from midas.running import processes
+from midas.running.processes import Group, join
+from midas.spaces.genotype import load as load_genotype
+from midas.spaces.genotype import parse
+from midas.training.photos import PhotoLoader
+from midas.training.trainer import Training
 from midas.transfer import Trainer, _numbers, transfer
 
 ROOT = Path(__file__).parents[1]

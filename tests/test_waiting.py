@@ -15,17 +15,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from midas import limits, step, waiting
-from midas.checkpoint import read
-from midas.datasets import Dataset
-from midas.decode import random_genotype
-from midas.limits import RETRY, Limits, StuckError
-from midas.photos import Photos
-from midas.resolved import TransferRun
-from midas.settings import Transfer
+from midas.config.settings import Transfer
+from midas.images.datasets import Dataset
+from midas.methods.decoding import random_genotype
+from midas.plan.runs import TransferRun
+from midas.running import limits, step, waiting
+from midas.running.checkpoint import read
+from midas.running.limits import RETRY, Limits, StuckError
+from midas.running.waiting import check_shared_memory
 from midas.spaces import get_space
+from midas.training.photos import Photos
 from midas.transfer import transfer
-from midas.waiting import check_shared_memory
 
 ROOT = Path(__file__).parents[1]
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from test_documents import undocumented
 
-from midas.check import load
+from midas.plan.check import load
 from midas.publish import publish
 
 ROOT = Path(__file__).parent.parent

@@ -25,13 +25,13 @@ import torch
 from benchmarks.bench import CELLS
 from benchmarks.lease.right import CASES, Case, batch, size_of
 from benchmarks.lease.slices import SEARCHED
-from midas.bilevel import FirstOrder, make_supernet
-from midas.check import read_config
-from midas.config import parse
-from midas.provenance import ROOT
-from midas.settings import Method, Search
+from midas.config.keys import parse
+from midas.config.settings import Method, Search
+from midas.plan.check import read_config
+from midas.running.provenance import ROOT
 from midas.spaces import get_space
-from midas.supernet import kernels
+from midas.supernet.cpu import kernels
+from midas.training.bilevel import FirstOrder, make_supernet
 
 CPU = torch.device("cpu")
 

@@ -23,7 +23,7 @@ from benchmarks.bench import CELLS, Contestant, measure, stepper
 from benchmarks.floor import PASSES, work_of
 from benchmarks.lease.machine import machine
 from benchmarks.lease.slices import SEARCHED, WAYS, Rows, Slice, left, own_failure, right_ways
-from midas.timing import median_interval
+from midas.measuring.timing import median_interval
 
 TURNS = 6
 """Of the yardstick and of a way, one after the other; as many as an interval needs."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from midas.provenance import digest, processor, versions
+from midas.running.provenance import digest, processor, versions
 
 
 def machine(device: torch.device) -> dict[str, Any]:

@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 from benchmarks.lease.slices import PARTS
-from midas.check import load, read_config
-from midas.config import ConfigError
-from midas.provenance import ROOT
+from midas.config.keys import ConfigError
+from midas.plan.check import load, read_config
+from midas.running.provenance import ROOT
 
 LEAST_MINUTES = 1.0
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import FrameType
 
 from benchmarks.lease.slices import STRUCK, left
-from midas.provenance import ROOT
+from midas.running.provenance import ROOT
 
 GRACE = 20.0
 """Seconds after its time that a part is killed."""

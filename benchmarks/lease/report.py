@@ -16,13 +16,13 @@ import yaml
 
 from benchmarks.lease import packing
 from benchmarks.lease.slices import SEARCHED, WAYS, Rows, Slice, is_wrong, right_ways
-from midas.analysis.claims import judge
-from midas.analysis.table_accuracy import BENCHMARK_DATA
-from midas.benchmark import ACCURACIES
-from midas.claims import read_claims
-from midas.config import ConfigError, parse
-from midas.plan import Cell, Plan
-from midas.provenance import ROOT, commit, write_text
+from midas.analysis.claims.judging import judge
+from midas.analysis.tables.accuracy import BENCHMARK_DATA
+from midas.config.keys import ConfigError, parse
+from midas.plan.claims import read_claims
+from midas.plan.plan import Cell, Plan
+from midas.running.provenance import ROOT, commit, write_text
+from midas.spaces.benchmark import ACCURACIES
 
 CLAIM = "C1"
 AIM_RATIO, AIM_STEP_SECONDS = 0.2, 0.009

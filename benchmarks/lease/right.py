@@ -22,17 +22,17 @@ from torch import Tensor
 
 from benchmarks.lease.machine import machine
 from benchmarks.lease.slices import SEARCHED, WAYS, Rows, Slice, left, own_failure
-from midas.bilevel import FirstOrder, RecordedSteps, Sums, make_supernet
-from midas.data import Images, Loader, Statistics, prepare
-from midas.datasets import KNOWN
-from midas.decode import random_genotype
-from midas.depthwise import use_own_gradients
-from midas.operations import noise
-from midas.resolved import DataRun, TransferRun
-from midas.settings import Method, Search, Transfer
+from midas.config.settings import Method, Search, Transfer
+from midas.images.datasets import KNOWN
+from midas.images.loader import Images, Loader, Statistics, prepare
+from midas.methods.decoding import random_genotype
+from midas.networks.depthwise import use_own_gradients
+from midas.networks.operations import noise
+from midas.plan.runs import DataRun, TransferRun
 from midas.spaces import SPACES, get_space
 from midas.supernet import Supernet
 from midas.supernet.candidates import Noise
+from midas.training.bilevel import FirstOrder, RecordedSteps, Sums, make_supernet
 from midas.transfer import transfer
 
 EXACT = 1e-8

@@ -25,17 +25,17 @@ from torch import Tensor
 
 from benchmarks.lease.machine import machine
 from benchmarks.lease.slices import STRUCK, Rows, Slice, left
-from midas.checkpoint import differences, read
-from midas.config import parse
-from midas.data import Images, load, prepare, search_halves
-from midas.decode import decode
-from midas.durable import identity_of
-from midas.limits import Limits, asked, listen
+from midas.config.keys import parse
+from midas.images.loader import Images, load, prepare, search_halves
 from midas.lookup import lookup
-from midas.passes import RecordingError
-from midas.plan import Cell, Plan
-from midas.resolved import DataRun, DecodeRun, LookupRun, SearchRun, decisive
+from midas.methods.decoding import decode
+from midas.plan.plan import Cell, Plan
+from midas.plan.runs import DataRun, DecodeRun, LookupRun, SearchRun, decisive
+from midas.running.checkpoint import differences, read
+from midas.running.durable import identity_of
+from midas.running.limits import Limits, asked, listen
 from midas.search import digests, searching
+from midas.training.recorded import RecordingError
 
 SAVE_EVERY = 30.0
 LEAVE = {False: 15.0, True: 3.0}

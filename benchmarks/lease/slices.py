@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from midas.disk import flush
+from midas.files.disk import flush
 
 PARTS = ("right", "fast", "search", "report")
 SEARCHED = "nas_bench_201"
@@ -126,7 +126,7 @@ def own_failure(rows: Rows, **what: Any) -> Iterator[None]:
         yield
     except Exception as error:
         rows.add(**what, error=f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
-        if type(error).__name__ == "RecordingError":  # of `midas.passes`, which needs torch
+        if type(error).__name__ == "RecordingError":  # of `midas.training.recorded`, which needs torch
             strike(what["way"], what.get("space", SEARCHED), str(error))
             sys.exit(STRUCK)
 

@@ -10,7 +10,7 @@ from statistics import median
 from typing import Any
 
 from midas.analysis.dumps import load_metrics
-from midas.plan import Plan
+from midas.plan.plan import Plan
 
 GIB = 1024**3
 UNKNOWN = "not recorded"

@@ -8,7 +8,8 @@ from types import ModuleType
 
 from torch import Tensor
 
-from midas.supernet import kernels, sums
+from midas.supernet import sums
+from midas.supernet.cpu import kernels
 
 _chosen: list[bool] = [False]
 """Whether Triton's kernels are asked for, by the forward pass that runs; gradients remember the code of theirs."""

@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from midas.depthwise import Depthwise
-from midas.operations import noise
+from midas.networks.depthwise import Depthwise
+from midas.networks.operations import noise
 from midas.spaces import CellSpec
 from midas.supernet.mixture import Candidate, average_pool, convolved, normalised, plain, unchanged
 from midas.supernet.patches import Grid

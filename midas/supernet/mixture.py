@@ -15,8 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from midas.supernet import kernels, sums
+from midas.supernet import sums
 from midas.supernet.backends import sums_of
+from midas.supernet.cpu import kernels
 from midas.supernet.patches import Grid, pool_patches, widened
 from midas.supernet.sums import Term
 

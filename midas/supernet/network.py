@@ -8,13 +8,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from midas.networks import SKELETONS
-from midas.operations import FactorizedReduce, ReLUConvBN
-from midas.settings import Method
+from midas.config.settings import Method
+from midas.methods.attention import MIXINGS, AttentionMixing, StaticMixing, Weights, mix_images, mix_patches
+from midas.networks.operations import FactorizedReduce, ReLUConvBN
+from midas.networks.skeletons import SKELETONS
 from midas.spaces import CellSpec, Space
 from midas.supernet import backends
 from midas.supernet.candidates import Candidates, batch_norm
-from midas.supernet.mixing import MIXINGS, AttentionMixing, StaticMixing, Weights, mix_images, mix_patches
 from midas.supernet.mixture import Candidate
 from midas.supernet.patches import patch_grid
 

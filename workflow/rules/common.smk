@@ -2,12 +2,12 @@
 import hashlib
 import json
 
-from midas.check import load
-from midas.config import ConfigError
-from midas.limits import ACCEPTED
-from midas.provenance import digest, write_text
-from midas.resolved import decisive
-from midas.yaml_files import read_yaml
+from midas.plan.check import load
+from midas.config.keys import ConfigError
+from midas.running.limits import ACCEPTED
+from midas.running.provenance import digest, write_text
+from midas.plan.runs import decisive
+from midas.files.yaml_files import read_yaml
 
 try:
     for path in workflow.configfiles:  # Snakemake took the last of a key that is there twice
@@ -90,7 +90,7 @@ def memory(megabytes, copies=0):
 def accept(taken):
     """Tell steps whose outputs are whole whether they are taken, so that they are made again where they are gone.
 
-    See midas.durable.Keeper. What was killed isn't taken, and what is run again only since something before it was, isn't
+    See midas.running.durable.Keeper. What was killed isn't taken, and what is run again only since something before it was, isn't
     either: with the same contents it is written again from its checkpoint.
     """
     for job in workflow.dag.jobs:

@@ -116,7 +116,7 @@ rule report:
         rules.tables.input,
         rules.figures.input,
         rules.claims.output,
-        template="midas/analysis/report.html.jinja",
+        template="midas/analysis/report/report.html.jinja",
         captions=sorted(map(str, Path("workflow/report").glob("*.rst"))),
     output:
         report=f"{ROOT}/report.html",

@@ -17,8 +17,8 @@ import torch
 import triton
 from torch import Tensor
 
+from midas.supernet.cpu.kernels import Attended, Node
 from midas.supernet.gpu import attention_kernels
-from midas.supernet.kernels import Attended, Node
 
 
 def usable_rows(*tensors: Tensor) -> bool:

@@ -1,0 +1,1 @@
+"""Whether the paper's claims hold, each with its numbers and its rule."""

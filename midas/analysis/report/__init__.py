@@ -1,0 +1,1 @@
+"""All results of a size on one page."""

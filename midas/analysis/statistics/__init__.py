@@ -1,0 +1,1 @@
+"""What the weights say: unimodality, classes, spread, with tests."""

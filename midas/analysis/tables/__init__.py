@@ -1,0 +1,1 @@
+"""Numbers over seeds, beside published ones, as tables."""

@@ -1,0 +1,99 @@
+"""The block of table 5 that sets the attention methods of the analysed experiment against the claims on searches."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from midas.analysis.dumps import load_number, load_table
+from midas.analysis.tables import runs
+from midas.analysis.tables.presentation import Block, Column
+from midas.analysis.tables.runs import Quantity
+from midas.plan.claims import read_claims
+from midas.plan.plan import Plan
+
+CONSTANT = "weights don't vary"
+CLAIM_NOTES = {
+    "optimal_cell": "C1: seeds whose cell is the paper's.",
+    "c100_test_acc_200": "CIFAR-100, ImageNet16-120: test accuracy of the cells (%), looked up as that on CIFAR-10.",
+    "conv_spread": "C5: largest less least weight of the convolutions in the first two cells, as a multiple of equal weights "
+    "(the claim: 0 without patches, above with them).",
+    "dip_rejected": "C6: weights whose dip test rejects a single mode at 0.05.",
+    "group_difference": "C7: mean cosine between classes of one group less that between classes of two, and seeds of which a "
+    "permutation test of it is significant at 0.05; the claim asks for an effect of the class too (claims.md).",
+}
+"""Quantity -> what the table says of it."""
+ELSEWHERE = {
+    name: Quantity(name, "lookup/metrics.json", runs.number("cell", name))
+    for name in ("c100_test_acc_200", "in16_test_acc_200")
+}
+"""What found cells are worth on the benchmark's other data sets."""
+ON_WEIGHTS = ("weight_spread", "dip_rejections", "class_similarity")
+"""Metrics of the claims C5 to C7."""
+
+
+def against_claims(plan: Plan) -> Block:
+    """What each attention method of the analysed experiment says of the claims on searches, from analysis/variants.csv."""
+    chosen = plan.config.analysis
+    assert chosen is not None
+    experiment = plan.experiment(chosen.space, chosen.dataset)
+    path = plan.root / "analysis/variants.csv"
+    table = load_table(path, ("method", "seed", "conv_spread", "tested", "rejected"))
+    grouped = "group_difference" in table
+    columns = [Column("C5: spread", "conv_spread", digits=3), Column("C6: rejected (%)", "dip_rejected", digits=1)]
+    columns += (
+        [Column("C7: cosine", "group_difference"), Column("significant", "group_seeds", "note")] if grouped else []
+    )
+    cell = next((c for c in read_claims(plan.config.claims).claims if c.metric == "optimal_cell"), None)
+    if cell and plan.evaluation(experiment.space) == "lookup" and experiment.space in cell.spaces:
+        first = [Column(f"C1: no. {cell.expected:.0f}", "optimal_cell", "note")]
+        columns = (
+            first
+            + [Column(title, name) for title, name in zip(("CIFAR-100", "ImageNet16-120"), ELSEWHERE, strict=True)]
+            + columns
+        )
+    rows: list[dict[str, Any]] = []
+    for method in plan.attending():
+        own = table[table["method"] == method].set_index("seed").loc[list(plan.config.seeds)]
+        names = {"space": experiment.space, "dataset": experiment.dataset, "method": method, "n": len(own)}
+        rejected = 100 * own["rejected"] / own["tested"].where(own["tested"] > 0)
+        quantities = {"conv_spread": own["conv_spread"], "dip_rejected": rejected}
+        if grouped:
+            quantities["group_difference"] = own["group_difference"]
+            tested = own["group_p_value"].notna().all()
+            rows.append(
+                _count(names, "group_seeds", own["group_p_value"] < runs.LEVEL, path, "" if tested else CONSTANT)
+            )
+        for quantity, values in quantities.items():
+            known = runs.summarise(values.tolist()) if values.notna().all() else {"missing": CONSTANT}
+            rows.append({**runs.BLANK, **names, "quantity": quantity, "source": path.as_posix(), **known})
+        if columns[0].quantity == "optimal_cell" and cell:
+            files = [plan.folder(experiment.space, experiment.dataset, method, seed) for seed in plan.config.seeds]
+            hits = pd.Series([load_number(f / "lookup/metrics.json", "cell", "index") == cell.expected for f in files])
+            rows.append(_count(names, "optimal_cell", hits, files[0].parent / "seed*/lookup/metrics.json"))
+            rows += [runs.measure(plan, experiment, method, quantity) for quantity in ELSEWHERE.values()]
+    heading = f"Attention methods against the claims on searches ({experiment.space} on {experiment.dataset})"
+    return Block(heading, {"method": "Method", "n": "n"}, columns, pd.DataFrame(rows))
+
+
+def _count(names: dict[str, Any], quantity: str, hits: pd.Series, source: Path, missing: str = "") -> dict[str, Any]:
+    """A row that says of how many seeds something is true, or why that isn't known."""
+    row = {**runs.BLANK, **names, "quantity": quantity, "source": source.as_posix()}
+    if missing:
+        return {**row, "missing": missing}
+    return {**row, "mean": hits.mean(), "note": f"{int(hits.sum())} of {len(hits)}"}
+
+
+def claim_notes(plan: Plan, block: Block) -> list[str]:
+    """What the columns mean, and whether the claims are about another space."""
+    assert plan.config.analysis is not None
+    space = plan.config.analysis.space
+    claims = [claim for claim in read_claims(plan.config.claims).claims if claim.metric in ON_WEIGHTS]
+    others = [claim for claim in claims if space not in claim.spaces]
+    notes = [CLAIM_NOTES[column.quantity] for column in block.columns if column.quantity in CLAIM_NOTES]
+    if others:
+        spaces = ", ".join(dict.fromkeys(name for claim in others for name in claim.spaces))
+        notes.append(f"{', '.join(claim.id for claim in others)} are about {spaces}; here it is {space}.")
+    return notes

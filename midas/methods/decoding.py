@@ -1,0 +1,114 @@
+"""From mixing weights to a cell. As a step: ``python -m midas.decode RUN FOLDER`` reads a dump and writes genotype.json."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from midas.config.settings import Method
+from midas.plan.runs import DecodeRun
+from midas.spaces import CellSpec, Space, get_space
+from midas.spaces.genotype import Genotype, Node
+
+
+def decode_weights(
+    p: np.ndarray, pi: np.ndarray | None, kinds: list[str], space: Space, decode_none: bool | None = None
+) -> Genotype:
+    """The cell that weights stand for: averaged over the cells of a kind; best edges per node, then best operation per edge.
+
+    Where a node keeps two edges, the best pair by pi if there is one (MIDAS), else the two edges with the largest weight of
+    any operation (DARTS). Ties go to the first.
+
+    Args:
+        p: weights averaged over images [cells, edges, operations].
+        pi: weights of pairs averaged over images [cells, pairs], or None.
+        kinds: kind of each cell.
+        space: the space.
+        decode_none: whether "none" may be chosen; None: as the space says.
+    """
+    allow_none = space.decodes_none if decode_none is None else decode_none
+    cells = {}
+    for kind, spec in space.cells.items():
+        members = [index for index, name in enumerate(kinds) if name == kind]
+        weights = _allowed(p[members].mean(0), spec, space, allow_none)
+        pairs = None if pi is None else pi[members].mean(0)
+        cells[kind] = tuple(_node(node, weights, pairs, spec, space) for node in spec.nodes)
+    return Genotype(space.family, cells)
+
+
+def _allowed(weights: np.ndarray, spec: CellSpec, space: Space, allow_none: bool) -> np.ndarray:
+    """Weights [edges, operations] with -1 for what may not be chosen."""
+    allowed = [[o in offered and (allow_none or o != "none") for o in space.operations] for offered in spec.candidates]
+    return np.where(allowed, weights, -1.0)
+
+
+def _node(node: int, weights: np.ndarray, pairs: np.ndarray | None, spec: CellSpec, space: Space) -> Node:
+    edges = spec.incoming(node)
+    if space.kept_edges is not None and pairs is not None:
+        columns = [index for index, pair in enumerate(spec.pairs) if pair[0] in edges]
+        edges = spec.pairs[columns[int(np.argmax(pairs[columns]))]]
+    elif space.kept_edges is not None:
+        ranked = sorted(edges, key=lambda edge: -weights[edge].max())
+        edges = tuple(sorted(ranked[: space.kept_edges]))
+    return tuple((space.operations[int(weights[edge].argmax())], spec.edges[edge][0]) for edge in edges)
+
+
+def decode_dump(dump: Path, space: Space, method: Method) -> Genotype:
+    """The cell of a search's dump (arch.npz).
+
+    Raises:
+        ValueError: the dump is missing or damaged, or of another space.
+    """
+    try:
+        with zipfile.ZipFile(dump), np.load(dump, allow_pickle=False) as file:
+            p, kinds, operations = file["p"], file["kinds"].tolist(), tuple(file["operations"].tolist())
+            pi, moments, pairs = file.get("pi"), file.get("moments"), file.get("mean_pi")
+    except (OSError, EOFError, KeyError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f"{dump}: not a dump of a search: {error}") from error
+    if operations != space.operations:
+        raise ValueError(f"{dump}: its operations {operations} are not those of {space.name}")
+    edges = len(next(iter(space.cells.values())).edges)
+    expected = (len(kinds), edges, len(operations))
+    if set(kinds) != set(space.cells) or p.shape[1:] != expected or len(p) == 0 or not np.isfinite(p).all():
+        raise ValueError(f"{dump}: weights {p.shape} of cells {kinds} are not those of {space.name}")
+    mean = p.mean(0, dtype=np.float64) if moments is None else moments[0]  # of all images, where p was reduced
+    if pairs is None and pi is not None:
+        pairs = pi.mean(0, dtype=np.float64)
+    return decode_weights(mean, pairs, kinds, space, method.decode_none)
+
+
+def random_genotype(space: Space, seed: int, decode_none: bool | None = None) -> Genotype:
+    """A cell drawn uniformly among those that the space can decode: for each node edges, then an operation for each.
+
+    Args:
+        space: the space.
+        seed: of the draw.
+        decode_none: whether "none" may be drawn; None: as the space says.
+    """
+    draw = np.random.default_rng(seed)
+    allow_none = space.decodes_none if decode_none is None else decode_none
+
+    def node(spec: CellSpec, target: int) -> Node:
+        edges = spec.incoming(target)
+        if space.kept_edges is not None:
+            edges = tuple(sorted(draw.choice(edges, space.kept_edges, replace=False).tolist()))
+        offered = [[o for o in spec.candidates[edge] if allow_none or o != "none"] for edge in edges]
+        return tuple((str(draw.choice(o)), spec.edges[edge][0]) for o, edge in zip(offered, edges, strict=True))
+
+    cells = {kind: tuple(node(spec, target) for target in spec.nodes) for kind, spec in space.cells.items()}
+    return Genotype(space.family, cells)
+
+
+def decode(run: DecodeRun, folder: Path) -> None:
+    """Write genotype.json of a dump, or of a random cell where there is none."""
+    space = get_space(run.space, run.method.offer_none)
+    if run.dump is None:
+        genotype = random_genotype(space, run.seed, run.method.decode_none)
+    else:
+        genotype = decode_dump(Path(run.dump), space, run.method)
+    folder.mkdir(parents=True, exist_ok=True)
+    genotype.save(folder / "genotype.json")
+    print(genotype)

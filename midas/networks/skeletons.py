@@ -1,0 +1,292 @@
+"""Networks: the skeletons that repeat a cell, shared by search and evaluation, and found cells as networks.
+
+Definitions: quark0/darts (cnn/model.py) for DARTS on CIFAR and ImageNet; D-X-Y/AutoDL-Projects (TinyNetwork) for
+NAS-Bench-201.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from functools import reduce
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from midas.networks.operations import FactorizedReduce, Norm, ReLUConvBN, make
+from midas.spaces import SPACES
+from midas.spaces.darts import DARTS
+from midas.spaces.genotype import Genotype, Node, check_nodes
+from midas.spaces.nas_bench_201 import NAS_BENCH_201
+
+
+class MakeCell(Protocol):
+    """Makes one cell, a module from the maps of its inputs to its own map."""
+
+    def __call__(self, kind: str, channels_in: tuple[int, ...], channels: int, reduction_prev: bool) -> nn.Module:
+        """A cell.
+
+        Args:
+            kind: a kind of cell of the space.
+            channels_in: channels of each of its inputs.
+            channels: channels C of each of its nodes; a DARTS cell puts out 4 C.
+            reduction_prev: whether its first input is twice as large as its second.
+        """
+
+
+class Skeleton(nn.Module):
+    """A network around cells, which lie in `cells`. Calling it gives the logits."""
+
+    cells: nn.ModuleList
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits [B, classes] of images [B, 3, H, W]."""
+        return self.forward_auxiliary(x)[0]
+
+    def forward_auxiliary(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Logits, and in training mode those of the auxiliary head where there is one; both [B, classes]."""
+        raise NotImplementedError
+
+
+def _head(channels: int, classes: int) -> nn.Sequential:
+    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, classes))
+
+
+def _conv(channels_in: int, channels_out: int, stride: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(channels_in, channels_out, 3, stride, 1, bias=False)
+
+
+class ResidualBlock(nn.Module):
+    """NAS-Bench-201's reduction between its stages: two 3x3 convolutions beside a pooled 1x1 shortcut."""
+
+    def __init__(self, channels_in: int, channels_out: int, norm: Norm):
+        super().__init__()
+        self.block = nn.Sequential(
+            ReLUConvBN(channels_in, channels_out, 3, 2, norm), ReLUConvBN(channels_out, channels_out, 3, 1, norm)
+        )
+        self.shortcut = nn.Sequential(nn.AvgPool2d(2, 2), nn.Conv2d(channels_in, channels_out, 1, bias=False))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, channels_in, H, W] -> [B, channels_out, H / 2, W / 2]."""
+        return self.shortcut(x) + self.block(x)
+
+
+class Nasbench201Skeleton(Skeleton):
+    """The network of NAS-Bench-201: a stem, three stages of cells with residual blocks between them, and a head.
+
+    Args:
+        make_cell: see `MakeCell`; cells have one input.
+        channels: initial channels (the benchmark: 16).
+        cells: cells of each stage (the benchmark: 5).
+        classes: number of classes.
+        norm: makes the normalisation outside the cells.
+    """
+
+    def __init__(self, make_cell: MakeCell, channels: int, cells: int, classes: int, norm: Norm = nn.BatchNorm2d):
+        super().__init__()
+        self.stem = nn.Sequential(_conv(3, channels), norm(channels))
+        self.cells = nn.ModuleList()
+        before = channels
+        for layer in NAS_BENCH_201.skeleton(cells):
+            width = layer.width * channels
+            if layer.kind == "residual":
+                self.cells.append(ResidualBlock(before, width, norm))
+            else:
+                self.cells.append(make_cell(layer.kind, (before,), width, False))
+            before = width
+        self.head = nn.Sequential(norm(before), nn.ReLU(), *_head(before, classes))
+
+    def forward_auxiliary(self, x: Tensor) -> tuple[Tensor, None]:
+        """Logits [B, classes] of images [B, 3, H, W]; there is no auxiliary head."""
+        x = self.stem(x)
+        for cell in self.cells:
+            x = cell(x)
+        return self.head(x), None
+
+
+class AuxiliaryHead(nn.Sequential):
+    """DARTS's second classifier, for maps of 8x8 pixels (CIFAR) or 7x7 (ImageNet)."""
+
+    def __init__(self, channels: int, classes: int, imagenet: bool, norm: Norm):
+        pool = nn.AvgPool2d(5, 2 if imagenet else 3, count_include_pad=False)
+        first = (nn.Conv2d(channels, 128, 1, bias=False), norm(128), nn.ReLU())
+        # DARTS leaves the second normalisation out on ImageNet
+        second = (nn.Conv2d(128, 768, 2, bias=False), nn.Identity() if imagenet else norm(768), nn.ReLU())
+        super().__init__(nn.ReLU(), pool, *first, *second, nn.Flatten(), nn.Linear(768, classes))
+
+
+class DartsSkeleton(Skeleton):
+    """The network of DARTS: a stem, cells that take the outputs of the two cells before them, and a head.
+
+    Args:
+        make_cell: see `MakeCell`; cells have two inputs, the older one first.
+        channels: initial channels.
+        cells: cells in all; those at one third and two thirds reduce.
+        classes: number of classes.
+        auxiliary: whether there is an auxiliary head, after the second reduction cell.
+        imagenet: a stem of three convolutions that takes 224x224 pixels to 56x56 and 28x28, instead of CIFAR's one.
+        norm: makes the normalisation outside the cells.
+    """
+
+    def __init__(
+        self,
+        make_cell: MakeCell,
+        channels: int,
+        cells: int,
+        classes: int,
+        auxiliary: bool = False,
+        imagenet: bool = False,
+        norm: Norm = nn.BatchNorm2d,
+    ):
+        super().__init__()
+        before = last = channels if imagenet else 3 * channels
+        self.stem, self.second_stem = _imagenet_stems(channels, norm) if imagenet else _cifar_stems(last, norm)
+        self.cells = nn.ModuleList()
+        self.auxiliary: nn.Module | None = None
+        self.auxiliary_after = 2 * cells // 3
+        reduction_prev = imagenet
+        for index, layer in enumerate(DARTS.skeleton(cells)):
+            width = layer.width * channels
+            self.cells.append(make_cell(layer.kind, (before, last), width, reduction_prev))
+            before, last = last, len(DARTS.cells[layer.kind].nodes) * width
+            reduction_prev = layer.kind == "reduce"
+            if auxiliary and index == self.auxiliary_after:
+                self.auxiliary = AuxiliaryHead(last, classes, imagenet, norm)
+        self.head = _head(last, classes)
+
+    def forward_auxiliary(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Logits, and in training mode those of the auxiliary head where there is one; both [B, classes]."""
+        before = self.stem(x)
+        last, auxiliary = self.second_stem(before), None
+        for index, cell in enumerate(self.cells):
+            before, last = last, cell(before, last)
+            if index == self.auxiliary_after and self.auxiliary is not None and self.training:
+                auxiliary = self.auxiliary(last)
+        return self.head(last), auxiliary
+
+
+def _cifar_stems(channels: int, norm: Norm) -> tuple[nn.Module, nn.Module]:
+    return nn.Sequential(_conv(3, channels), norm(channels)), nn.Identity()
+
+
+def _imagenet_stems(channels: int, norm: Norm) -> tuple[nn.Module, nn.Module]:
+    if channels < 2:
+        raise ValueError(f"channels: {channels} is not allowed; the ImageNet network needs at least 2")
+    half = channels // 2
+    first = (_conv(3, half, 2), norm(half), nn.ReLU(), _conv(half, channels, 2), norm(channels))
+    return nn.Sequential(*first), ReLUConvBN(channels, channels, 3, 2, norm)
+
+
+SKELETONS: dict[str, Callable[..., Skeleton]] = {"nas_bench_201": Nasbench201Skeleton, "darts": DartsSkeleton}
+"""Family of a space -> its skeleton."""
+
+
+class Graph(nn.Module):
+    """The intermediate nodes of a found cell: each is the sum of its incoming edges.
+
+    Args:
+        nodes: kept edges of each node.
+        make_edge: operation and source node -> module.
+    """
+
+    def __init__(self, nodes: tuple[Node, ...], make_edge: Callable[[str, int], nn.Module]):
+        super().__init__()
+        self.sources = [[source for _, source in node] for node in nodes]
+        self.edges = nn.ModuleList(make_edge(*edge) for node in nodes for edge in node)
+
+    def forward(self, *inputs: Tensor) -> list[Tensor]:
+        """Maps of the intermediate nodes from those of the input nodes."""
+        states, edges = list(inputs), iter(self.edges)
+        for sources in self.sources:
+            states.append(reduce(operator.add, [next(edges)(states[source]) for source in sources]))
+        return states[len(inputs) :]
+
+
+class Nasbench201Cell(nn.Module):
+    """A found cell of NAS-Bench-201; its output is its last node."""
+
+    def __init__(self, nodes: tuple[Node, ...], channels: int):
+        super().__init__()
+        self.graph = Graph(nodes, lambda operation, source: make(operation, channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, H, W] -> [B, C, H, W]."""
+        return self.graph(x)[-1]
+
+
+class DartsCell(nn.Module):
+    """A found cell of DARTS; its output are its nodes side by side.
+
+    Args:
+        nodes: kept edges of each node.
+        kind: "normal" or "reduce".
+        channels_in, channels, reduction_prev: see `MakeCell`.
+    """
+
+    def __init__(
+        self, nodes: tuple[Node, ...], kind: str, channels_in: tuple[int, ...], channels: int, reduction_prev: bool
+    ):
+        super().__init__()
+        from timm.layers import DropPath  # takes seconds, and the search, which shares the skeletons, has no use for it
+
+        spec = DARTS.cells[kind]
+        self.drop_path = DropPath()
+
+        def make_edge(name: str, source: int) -> nn.Module:
+            operation = make(name, channels, spec.stride if source < spec.inputs else 1)
+            return operation if isinstance(operation, nn.Identity) else nn.Sequential(operation, self.drop_path)
+
+        older = FactorizedReduce if reduction_prev else ReLUConvBN
+        self.preprocess = nn.ModuleList([older(channels_in[0], channels), ReLUConvBN(channels_in[1], channels)])
+        self.graph = Graph(nodes, make_edge)
+
+    def forward(self, before: Tensor, last: Tensor) -> Tensor:
+        """Outputs of the two cells before -> [B, 4 C, H, W], halved in height and width by a reduction cell."""
+        return torch.cat(self.graph(self.preprocess[0](before), self.preprocess[1](last)), 1)
+
+
+def build(
+    genotype: Genotype, channels: int, cells: int, classes: int, auxiliary: bool = False, imagenet: bool = False
+) -> Skeleton:
+    """The network of a found cell, to be trained from scratch.
+
+    Args:
+        genotype: the cell.
+        channels: initial channels.
+        cells: cells, in all (DARTS) or in each of the three stages (NAS-Bench-201).
+        classes: number of classes.
+        auxiliary: whether a DARTS network gets its auxiliary head (32x32 or, with `imagenet`, 224x224 pixels only).
+        imagenet: whether a DARTS network gets the stem for 224x224 pixels.
+
+    Raises:
+        ValueError: the genotype doesn't have its space's form, or the skeleton can't have so few cells.
+    """
+    _check(genotype, cells)
+    if genotype.space == "nas_bench_201":
+        if imagenet:
+            raise ValueError("a NAS-Bench-201 cell has no ImageNet network; allowed: DARTS genotypes")
+        nodes = genotype.cells["cell"]
+        return Nasbench201Skeleton(lambda kind, channels_in, c, _: Nasbench201Cell(nodes, c), channels, cells, classes)
+    return DartsSkeleton(
+        lambda kind, *sizes: DartsCell(genotype.cells[kind], kind, *sizes),
+        channels,
+        cells,
+        classes,
+        auxiliary,
+        imagenet,
+    )
+
+
+def _check(genotype: Genotype, cells: int) -> None:
+    space = SPACES[genotype.space]
+    if cells < space.min_cells:
+        raise ValueError(f"cells: {cells} is not allowed; {space.name} needs at least {space.min_cells}")
+    check_nodes(genotype)
+
+
+def set_drop_path(network: nn.Module, probability: float) -> None:
+    """Set the probability with which an image loses the output of an edge of a DARTS network in training."""
+    for module in network.modules():
+        if isinstance(module, DartsCell):
+            module.drop_path.drop_prob = probability

@@ -1,0 +1,133 @@
+"""Whether there are images enough, and large enough, for what a configuration does with them; part of `midas.plan.check`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from midas.config.keys import Analysis, Experiment
+from midas.config.settings import Method, Transfer
+from midas.images.datasets import IMAGES, Dataset, images_of, read_split
+from midas.plan.plan import Plan
+from midas.spaces import Space
+
+TRANSFER_SHRINK = 32
+"""The network for large images halves them five times."""
+FEWEST_TESTED = 4
+"""Validation images; the dip test says nothing about fewer."""
+
+
+def training_images(dataset: Dataset) -> int | None:
+    """How many there are; None where that takes long to find out."""
+    return None if dataset.kind == "imagenet" else images_of(dataset)[0]
+
+
+def read_cifar10_split(path: Path) -> None:
+    """Whether the lists of a file split the training images of CIFAR-10.
+
+    Raises:
+        ValueError: as `read_split`, or an image doesn't exist.
+    """
+    lists = read_split(path)
+    if (last := max(max(indices) for indices in lists.values())) >= IMAGES["cifar10"][0]:
+        raise ValueError(f"{path}: image {last} does not exist; CIFAR-10 has 0 to {IMAGES['cifar10'][0] - 1}")
+
+
+def _halves(dataset: Dataset) -> tuple[int, int] | None:
+    """Images that the weights and the architecture are searched on; None where they aren't known."""
+    count = training_images(dataset)
+    if count is None:
+        return None
+    if dataset.split is None:
+        return count // 2, count - count // 2
+    try:
+        lists = read_split(Path(dataset.split))
+    except ValueError:
+        return None  # said at its key
+    return len(lists["train"]), len(lists["valid"])
+
+
+def image_problems(plan: Plan, space: Space, experiment: Experiment, dataset: Dataset, key: str) -> Iterator[str]:
+    """What is wrong with searches and retrainings of an experiment on its images."""
+    named = [*experiment.methods, *experiment.ablation]
+    if experiment.cost:
+        named += [experiment.cost.baseline, *experiment.cost.methods]
+    known = {name: plan.config.methods[name] for name in dict.fromkeys(named) if name in plan.config.methods}
+    searched = {name: method for name, method in known.items() if method.weights != "random"}
+    retrain = experiment.retrain if experiment.methods and plan.evaluation(space.name) == "retrain" else None
+    networks = [experiment.search.cells] if searched else []
+    networks += [retrain.cells] if retrain else []
+    shrink = max((layer.shrink for cells in networks for layer in space.skeleton(cells)), default=1)
+    if any(side % shrink for side in dataset.image):
+        yield f"{key}.dataset: images of {dataset.image[0]}x{dataset.image[1]} can't be halved to 1/{shrink}"
+        return
+    halves = _halves(dataset)
+    if searched and halves:
+        yield from _search_problems(space, experiment, dataset, searched, halves, key)
+    if retrain is None:
+        return
+    count = training_images(dataset)
+    if count is not None and count < retrain.batch_size:
+        yield f"{key}.retrain.batch_size: {retrain.batch_size} is not allowed; {dataset.name} has {count} training images"
+    if retrain.cutout >= 2 * max(dataset.image):
+        yield (
+            f"{key}.retrain.cutout: {retrain.cutout} is not allowed on {dataset.image[0]}x{dataset.image[1]} images, none of "
+            f"which would show anything; below {2 * max(dataset.image)}"
+        )
+    if retrain.nesterov and retrain.momentum == 0:
+        yield f"{key}.retrain.nesterov: true is not allowed with momentum 0"
+
+
+def _search_problems(
+    space: Space,
+    experiment: Experiment,
+    dataset: Dataset,
+    methods: dict[str, Method],
+    halves: tuple[int, int],
+    key: str,
+) -> Iterator[str]:
+    batch = experiment.search.batch_size
+    if min(halves) < batch:
+        yield (
+            f"{key}.search.batch_size: {batch} is not allowed; {dataset.name} has {halves[0]} training images for the weights "
+            f"and {halves[1]} for the architecture"
+        )
+        return
+    shrink = max(layer.shrink for layer in space.skeleton(experiment.search.cells))
+    if dataset.image != (shrink, shrink):
+        return
+    for name, method in methods.items():
+        asked = method.decode_batch or batch
+        batches = -(-halves[1] // asked)  # as equal in size as can be
+        if halves[1] // batches == 1:
+            yield (
+                f"methods.{name}.decode_batch: {method.decode_batch or 'null'} is not allowed; it cuts the {halves[1]} "
+                f"validation images of {dataset.name} into batches of which one has 1 image, and batch normalisation needs "
+                f"two values of a map of 1x1"
+            )
+
+
+def transfer_problems(dataset: Dataset, transfer: Transfer, key: str) -> Iterator[str]:
+    """What is wrong with a transfer to the images of its data set."""
+    count = training_images(dataset)
+    if count is not None and count < transfer.batch_size:
+        yield f"{key}.batch_size: {transfer.batch_size} is not allowed; {dataset.name} has {count} training images"
+    if transfer.batch_size == transfer.gpus and transfer.image_size == TRANSFER_SHRINK:
+        yield (
+            f"{key}.batch_size: {transfer.batch_size} is not allowed; it is 1 image on each GPU, and batch normalisation needs "
+            f"two values of a map of 1x1"
+        )
+    if transfer.channels < 2:
+        yield f"{key}.channels: {transfer.channels} is not allowed; the network for large images needs at least 2"
+
+
+def analysis_problems(dataset: Dataset, analysis: Analysis) -> Iterator[str]:
+    """Whether what the analysis compares can be there."""
+    if dataset.classes < 2:
+        yield f"analysis.dataset: {analysis.dataset!r} is not allowed; it has one class, and classes are compared"
+    halves = _halves(dataset)
+    if halves and halves[1] < FEWEST_TESTED:
+        yield (
+            f"analysis.dataset: {analysis.dataset!r} is not allowed; it has {halves[1]} images for the architecture, and the dip "
+            f"test needs {FEWEST_TESTED}"
+        )

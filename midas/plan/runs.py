@@ -1,0 +1,126 @@
+"""What one step is told: its settings resolved, as JSON, and nothing else. `midas.plan.plan` makes these of a configuration."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from midas.config.keys import Config
+from midas.config.settings import Cost, Method, Retrain, Search, Strict, Transfer
+from midas.images.datasets import Dataset
+
+Device = Literal["auto", "cpu", "cuda"]
+
+_PLACES: Any = {
+    **dict.fromkeys(("genotype", "history", "table", "dump", "described", "opened", "contents"), True),
+    "dataset": {"path", "download", "split"},
+    "transfer": {"workers"},
+    "config": {
+        **dict.fromkeys(("data_root", "nas_bench_201_table", "nas_bench_201_cells", "cifar10_split", "claims"), True),
+        **dict.fromkeys(("results_dir", "figures_dir", "open_images", "device", "threads", "go_on_elsewhere"), True),
+        "datasets": {"__all__": {"path"}},
+        "experiments": {"__all__": {"transfer": {"workers"}}},
+    },
+}
+_MACHINE: Any = dict.fromkeys(("device", "threads", "go_on_elsewhere"), True)
+
+
+class OfContents(Strict):
+    """What is told to a step that reads files of the user; `contents` is their digest as the workflow found it."""
+
+    contents: str = ""
+
+
+class DataRun(OfContents):
+    """Make a data set ready; of one that is transferred to alone images are opened, or counted alone, not kept."""
+
+    dataset: Dataset
+    in_memory: bool = True
+    opened: bool = True
+
+
+class SearchRun(OfContents):
+    """Search one space on one data set with one method and seed."""
+
+    space: str
+    dataset: Dataset
+    method: Method
+    seed: int
+    device: Device
+    threads: int
+    go_on_elsewhere: bool = False
+    search: Search
+
+
+class DecodeRun(Strict):
+    """Turn the dump of a search into a cell; without a dump (method random) draw one by the seed."""
+
+    space: str
+    method: Method
+    seed: int
+    dump: str | None
+
+
+class RetrainRun(OfContents):
+    """Train a found cell from scratch."""
+
+    genotype: str
+    dataset: Dataset
+    seed: int
+    device: Device
+    threads: int
+    go_on_elsewhere: bool = False
+    retrain: Retrain
+
+
+class LookupRun(OfContents):
+    """Look a found cell, and the cells decoded on the way, up in the benchmark's table of so many `cells`.
+
+    A random cell has no history.
+    """
+
+    genotype: str
+    history: str | None
+    table: str
+    cells: int | None = None
+
+
+class TransferRun(OfContents):
+    """Train a found cell on large images; `described` is the metrics.json of the step data, which holds their digest."""
+
+    genotype: str
+    dataset: Dataset
+    described: str | None = None
+    seed: int
+    device: Device
+    threads: int
+    go_on_elsewhere: bool = False
+    transfer: Transfer
+
+
+class CostRun(OfContents):
+    """Measure what a search costs, method by method."""
+
+    space: str
+    dataset: Dataset
+    methods: dict[str, Method]
+    seed: int
+    device: Device
+    threads: int
+    search: Search
+    cost: Cost
+
+
+class PresentRun(Strict):
+    """Draw one table or figure, or compute the statistics behind them, from files alone."""
+
+    number: int | None = None
+    config: Config
+
+
+def decisive(run: Strict) -> dict[str, Any]:
+    """What of a run decides its numbers, as JSON values: all but where things lie and who works on them.
+
+    What a search costs depends on threads and device, so they stay there. Elsewhere they change rounding alone; see
+    `midas.running.durable.Keeper` for what an interrupted run does with other ones.
+    """
+    return run.model_dump(mode="json", exclude=_PLACES if isinstance(run, CostRun) else _PLACES | _MACHINE)

@@ -1,0 +1,1 @@
+"""How a step lives: its command line, checkpoints, limits, device, and where its numbers come from."""

@@ -1,0 +1,1 @@
+"""What trains: the epochs of a search, of a retraining and of a transfer."""
