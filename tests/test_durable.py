@@ -17,8 +17,8 @@ import pytest
 import torch
 import yaml
 
+from midas.images.digits import digit_halves
 from midas.images.folders import write_photos
-from midas.images.loader import digit_halves
 from midas.methods.decoding import random_genotype
 from midas.plan.check import load as load_config
 from midas.plan.runs import SearchRun

@@ -1,8 +1,8 @@
 """Long steps that survive: when they save, and that one of them alone works on a folder.
 
 A step saves at epoch ends and, within an epoch, when ten minutes have passed since it saved last. Asked to leave
-(`midas.running.limits`), it saves after the training step that it is at; started again, it goes on from there. All that is drawn at
-random is a function of seed, epoch and step, so a checkpoint needs no generator's state.
+(`midas.running.limits`), it saves after the training step that it is at; started again, it goes on from there. All that is drawn
+at random is a function of seed, epoch and step, so a checkpoint needs no generator's state.
 """
 
 from __future__ import annotations
