@@ -9,7 +9,8 @@ from types import ModuleType
 from torch import Tensor
 
 from midas.supernet import sums
-from midas.supernet.cpu import kernels
+from midas.supernet.cpu import attention as cpu_attention
+from midas.supernet.cpu import sums as cpu_sums
 
 _chosen: list[bool] = [False]
 """Whether Triton's kernels are asked for, by the forward pass that runs; gradients remember the code of theirs."""
@@ -28,23 +29,23 @@ def triton(use: bool) -> Iterator[None]:
 def sums_of(*maps: Tensor) -> ModuleType:
     """The module that reads and writes these maps, functions as in `sums`; Triton's takes all if it can take one."""
     if _chosen[-1]:
-        from midas.supernet.gpu import sums as on_gpu  # takes seconds, and Triton needn't be there
+        from midas.supernet.gpu import sums as gpu_sums  # takes seconds, and Triton needn't be there
 
-        if any(map(on_gpu.usable, maps)):
-            return on_gpu
-    return kernels if kernels.usable(maps[0]) else sums
+        if any(map(gpu_sums.usable, maps)):
+            return gpu_sums
+    return cpu_sums if cpu_sums.usable(maps[0]) else sums
 
 
 def attention_of(pairs: bool, *tensors: Tensor) -> ModuleType | None:
-    """The module that attends with these projections and means over patches, as in `kernels`; None: torch does it.
+    """The module that attends with these projections and means over patches, as in `cpu.attention`; None: torch does it.
 
     Args:
-        pairs: whether weights are those of pairs of edges, which `kernels` doesn't know.
+        pairs: whether weights are those of pairs of edges, which `cpu.attention` doesn't know.
         tensors: the projections and means.
     """
     if _chosen[-1]:
-        from midas.supernet.gpu import attention
+        from midas.supernet.gpu import attention as gpu_attention
 
-        if attention.usable_rows(*tensors):
-            return attention
-    return kernels if not pairs and kernels.usable_rows(*tensors) else None
+        if gpu_attention.usable_rows(*tensors):
+            return gpu_attention
+    return cpu_attention if not pairs and cpu_attention.usable_rows(*tensors) else None

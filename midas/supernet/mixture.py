@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from midas.supernet import sums
 from midas.supernet.backends import sums_of
-from midas.supernet.cpu import kernels
+from midas.supernet.cpu import sums as on_cpu
 from midas.supernet.patches import Grid, pool_patches, widened
 from midas.supernet.sums import Term
 
@@ -132,9 +132,9 @@ class _Convolved(torch.autograd.Function):
     def forward(ctx, x, weight, conv, grid, terms):  # type: ignore[no-untyped-def]
         ctx.set_materialize_grads(False)
         rounded = weight.to(x.dtype)
-        ctx.pointwise = conv.kernel_size == conv.stride == (1, 1) and kernels.usable_pointwise(x)
+        ctx.pointwise = conv.kernel_size == conv.stride == (1, 1) and on_cpu.usable_pointwise(x)
         if ctx.pointwise:
-            raw, observed = kernels.pointwise(x, rounded, grid)
+            raw, observed = on_cpu.pointwise(x, rounded, grid)
         else:
             raw = F.conv2d(x, rounded, None, conv.stride, conv.padding)
             ctx.by = sums_of(raw)
@@ -151,7 +151,7 @@ class _Convolved(torch.autograd.Function):
         ctx.terms.clear()
         what, needed = (raw, sums.Observed(*observed), ctx.grid, parts), ctx.needs_input_grad[:2]
         if ctx.pointwise:
-            found = kernels.pointwise_backward(x, weight, *what, learn=needed[1])
+            found = on_cpu.pointwise_backward(x, weight, *what, learn=needed[1])
         else:
             options = ctx.conv.stride, ctx.conv.padding, (1, 1), False, (0, 0), 1, (*needed, False)
             found = torch.ops.aten.convolution_backward(ctx.by.leave(*what), x, weight, None, *options)[:2]

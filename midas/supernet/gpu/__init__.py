@@ -1,4 +1,4 @@
-"""Sums of maps and attention for a GPU, as Triton kernels: what `midas.supernet.cpu.kernels` is for a CPU."""
+"""Sums of maps and attention for a GPU, as Triton kernels: what `midas.supernet.cpu` is for a CPU."""
 
 import os
 

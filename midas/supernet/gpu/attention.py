@@ -1,4 +1,4 @@
-"""The attention of `kernels` for a GPU: the same functions as Triton kernels, and the same for weights of pairs of edges.
+"""The attention of `cpu.attention` for a GPU: the same functions as Triton kernels, and the same for weights of pairs of edges.
 
 Launches: `attend` 1; `attend_backward` 1, and 1 more to learn W_Q and W_K. A program does the work of an image, of which it keeps
 as many patches as fit in registers at a time; it reads each candidate twice going forward and twice coming back (once without
@@ -17,8 +17,8 @@ import torch
 import triton
 from torch import Tensor
 
-from midas.supernet.cpu.kernels import Attended, Node
 from midas.supernet.gpu import attention_kernels
+from midas.supernet.node import Attended, Node
 
 
 def usable_rows(*tensors: Tensor) -> bool:
@@ -29,13 +29,13 @@ def usable_rows(*tensors: Tensor) -> bool:
 
 
 def attend(node: Node) -> tuple[Attended, Tensor, Tensor]:
-    """See `kernels.attend`."""
+    """See `cpu.attention.attend`."""
     attended, share, means, _, _ = _attend(node, pairs=False)
     return attended, share, means
 
 
 def attend_pairs(node: Node) -> tuple[Attended, Tensor, Tensor, Tensor, Tensor]:
-    """The same with `topology.pair_softmax` of the sets, each of an edge's operations.
+    """The same with `distributions.pair_softmax` of the sets, each of an edge's operations.
 
     Returns:
         What `attend` does; pi [B, E (E - 1) / 2], averaged over patches; and "each", that of each patch [B, R, E, E], symmetric,
@@ -72,7 +72,7 @@ def attend_backward(
     for_means: Tensor | None,
     learn: bool,
 ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
-    """See `kernels.attend_backward`."""
+    """See `cpu.attention.attend_backward`."""
     return _attend_backward(node, attended, None, (for_p, for_share, for_means), learn)
 
 

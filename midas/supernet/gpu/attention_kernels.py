@@ -13,6 +13,8 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from midas.supernet.gpu.softmax_kernels import in_pairs, slopes_in_pairs, slopes_in_sets, softmax
+
 
 @triton.jit
 def _tiles(maps, images, rows, b, patch, columns, inside, FIRST: tl.constexpr, END: tl.constexpr):
@@ -57,40 +59,6 @@ def _table(NUMBERS: tl.constexpr, BLOCK: tl.constexpr):
 
 
 @triton.jit
-def _softmax(logits, sets, COUNT: tl.constexpr, EDGES: tl.constexpr):
-    """Softmax [ROWS, BLOCK] in each set of each patch, and the logsumexp of each set [ROWS, EDGES]."""
-    weights, log_sums = tl.zeros_like(logits), tl.full((logits.shape[0], EDGES), -float("inf"), logits.dtype)
-    for number in tl.static_range(COUNT):
-        own = tl.where((sets == number)[None, :], logits, -float("inf"))
-        top = tl.max(own, 1)
-        exponentials = tl.exp(own - top[:, None])
-        total = tl.sum(exponentials, 1)
-        weights += exponentials / total[:, None]
-        log_sums = tl.where((tl.arange(0, EDGES) == number)[None, :], (top + tl.log(total))[:, None], log_sums)
-    return weights, log_sums
-
-
-@triton.jit
-def _in_pairs(weights, log_sums, sets, COUNT: tl.constexpr, EDGES: tl.constexpr):
-    """Weights of `topology.pair_softmax` from the softmax of each edge: times the chance of the edge; and the pairs'.
-
-    The pairs' [ROWS, EDGES, EDGES] are symmetric, each is there twice. Their logits are compared with the largest before anything
-    else, hence weights sum to 2 for any logits.
-    """
-    edges = tl.arange(0, EDGES)
-    log_sums -= tl.max(log_sums, 1)[:, None]
-    itself = (edges[:, None] == edges[None, :])[None, :, :]
-    pairs = tl.where(itself, -float("inf"), log_sums[:, :, None] + log_sums[:, None, :])
-    pairs = tl.exp(pairs - tl.max(tl.max(pairs, 2), 1)[:, None, None])
-    pairs *= (2 / tl.sum(tl.sum(pairs, 2), 1))[:, None, None]
-    chances = tl.sum(pairs, 2)
-    for number in tl.static_range(COUNT):
-        chance = tl.sum(tl.where((edges == number)[None, :], chances, 0), 1)
-        weights *= tl.where((sets == number)[None, :], chance[:, None], 1)
-    return weights, pairs
-
-
-@triton.jit
 def forward(
     inputs, input_images, input_rows, candidates, images, rows, query, key, all_weights, all_p, projected, share, means,
     pi, all_pairs,
@@ -131,9 +99,9 @@ def forward(
         slots = slot[:, None] + places[None, :]
         logits = tl.load(slots, mask=valid & (owners >= 0)[None, :], other=0)
         tl.debug_barrier()  # before they are written over
-        weights, log_sums = _softmax(logits, sets, COUNT, EDGES)
+        weights, log_sums = softmax(logits, sets, COUNT, EDGES)
         if all_pairs is not None:
-            weights, pairs = _in_pairs(weights, log_sums, sets, COUNT, EDGES)
+            weights, pairs = in_pairs(weights, log_sums, sets, COUNT, EDGES)
             there = all_pairs + (b * R + patch)[:, None, None] * COUNT * COUNT + both
             tl.store(there, pairs, mask=valid[:, :, None] & real)
             mean_pairs += tl.sum(tl.where(valid[:, :, None], pairs, 0), 0)
@@ -155,38 +123,6 @@ def forward(
             (tile,) = _tiles(candidates, images, rows, b, patch, columns, inside, k, k + 1)
             mixed += tl.load(all_p + b * P + PLACES[k]) * tile
         tl.store(means + (b * R + patch)[:, None] * C + columns[None, :], mixed, mask=inside)
-
-
-@triton.jit
-def _slopes(weights, for_p, sets, COUNT: tl.constexpr):
-    """Gradients of the logits [ROWS, BLOCK] of softmax weights from those of the weights [BLOCK]."""
-    means = tl.zeros_like(weights)
-    for number in tl.static_range(COUNT):
-        own = (sets == number)[None, :]
-        means += tl.where(own, tl.sum(tl.where(own, weights * for_p[None, :], 0), 1)[:, None], 0)
-    return weights * (for_p[None, :] - means)
-
-
-@triton.jit
-def _slopes_in_pairs(weights, pairs, for_p, sets, COUNT: tl.constexpr, EDGES: tl.constexpr):
-    """The same for weights of pairs: the covariance of an operation's presence with what the presence of others is worth.
-
-    Two operations are both there with the chance of their edges' pair times that of each in its edge.
-    """
-    edges = tl.arange(0, EDGES)
-    in_edge, worth = tl.zeros_like(weights), tl.zeros((weights.shape[0], EDGES), weights.dtype)
-    for number in tl.static_range(COUNT):
-        own = tl.where((sets == number)[None, :], weights, 0)
-        chance = tl.sum(own, 1)
-        own = own / tl.where(chance > 0, chance, 1)[:, None]
-        in_edge += own
-        worth = tl.where((edges == number)[None, :], tl.sum(own * for_p[None, :], 1)[:, None], worth)
-    partners = tl.sum(pairs * worth[:, None, :], 2)
-    slopes = weights * (for_p[None, :] - tl.sum(weights * for_p[None, :], 1)[:, None])
-    for number in tl.static_range(COUNT):
-        partner = tl.sum(tl.where((edges == number)[None, :], partners, 0), 1)
-        slopes += tl.where((sets == number)[None, :], in_edge * partner[:, None], 0)
-    return slopes
 
 
 @triton.jit
@@ -235,11 +171,11 @@ def backward(
         slots = row[:, None] * P + places[None, :]
         weights = tl.load(all_weights + slots, mask=valid & offered[None, :], other=0)
         if all_pairs is None:
-            slopes = _slopes(weights, of_p, sets, COUNT)
+            slopes = slopes_in_sets(weights, of_p, sets, COUNT)
         else:
             there = all_pairs + row[:, None, None] * COUNT * COUNT + both
             pairs = tl.load(there, mask=valid[:, :, None] & real, other=0)
-            slopes = _slopes_in_pairs(weights, pairs, of_p, sets, COUNT, EDGES)
+            slopes = slopes_in_pairs(weights, pairs, of_p, sets, COUNT, EDGES)
         tl.store(for_logits + slots, slopes / R, mask=valid & offered[None, :])
         tl.debug_barrier()
         at = row[:, None] * 2 * C + columns[None, :]
