@@ -30,7 +30,7 @@ def write(path: Path) -> int:
     """Write one dump, and say by how many bytes that raised this process's peak of memory."""
     import torch
 
-    from midas.images.loader import Images, Statistics
+    from midas.images.loader import Images, Statistics, in_order
     from midas.spaces import get_space
     from midas.training.dump import write_dump
 
@@ -62,7 +62,7 @@ def write(path: Path) -> int:
     before = peak_resident()
     names = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
     statistics = Statistics(torch.zeros(1, 3, 1, 1), torch.ones(1, 3, 1, 1))
-    write_dump(path, Played(), images, statistics, BATCH, names)  # type: ignore[arg-type]
+    write_dump(path, Played(), in_order(images, statistics, BATCH), images.labels, names)  # type: ignore[arg-type]
     return peak_resident() - before
 
 

@@ -20,7 +20,8 @@ from midas.config.settings import Method, Search
 from midas.images.datasets import KNOWN
 from midas.images.loader import Loader, Statistics, load, search_halves, seed_step
 from midas.running.provenance import commit, processor, versions
-from midas.training.bilevel import FirstOrder, Sums, make_supernet
+from midas.training.bilevel import Bilevel, make_supernet
+from midas.training.sums import SearchSums
 
 FOLDER = Path(__file__).parent.parent / "results/published"
 METHODS = {"static": Method(weights="static"), "midas": Method(), "detached": Method(detach=True)}
@@ -38,11 +39,11 @@ LAST = 20
 Batches = list[Loader]
 
 
-def prepared(space: str, method: Method, settings: Search, seed: int, batches: Batches) -> tuple[FirstOrder, Any]:
+def prepared(space: str, method: Method, settings: Search, seed: int, batches: Batches) -> tuple[Bilevel, Any]:
     """A new search, and its steps' batches of the two halves."""
     device = torch.device("cpu")
     seed_step(seed, "initialise", 0, 0)
-    search = FirstOrder(make_supernet(space, method, settings, 10, device), settings, device)
+    search = Bilevel(make_supernet(space, method, settings, 10, device), settings, device)
     return search, zip(*(loader.epoch(0, 0) for loader in batches), strict=False)
 
 
@@ -50,7 +51,7 @@ def gradient_norm(space: str, method: Method, cells: int, seed: int, batches: Ba
     """Norm of the gradient of all weights of the network, at the paper's width, for the first batch."""
     search, steps = prepared(space, method, Search(cells=cells, epochs=1), seed, batches)
     train, _ = next(steps)
-    loss, _ = search.loss(*train)
+    loss, _ = search.passes.loss(*train)
     return float(torch.nn.utils.get_total_norm(torch.autograd.grad(loss, search.weights)))
 
 
@@ -59,12 +60,10 @@ def first_losses(method: Method, settings: Search, count: int, seed: int, batche
     search, steps = prepared("nas_bench_201", method, settings, seed, batches)
     for group in search.weight_optimizer.param_groups:
         group["lr"] = search.lr(0)
-    sums = Sums()
-    for step, (train, (x, y)) in zip(range(count), steps, strict=False):
-        sums = Sums() if step == count - LAST else sums
-        search.architecture_step(x, y, sums.valid)
-        x, y = train
-        search.weight_step(x, y, sums.train)
+    sums = SearchSums()
+    for step, (train, valid) in zip(range(count), steps, strict=False):
+        sums = SearchSums() if step == count - LAST else sums
+        search.step(train, valid, sums)
     return sums.train.number("train_loss")
 
 

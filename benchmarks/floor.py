@@ -23,10 +23,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.bench import CELLS, Contestant, stepper
 from midas.methods import attention as mixing
+from midas.methods.composition import supernet_of
 from midas.networks import depthwise
 from midas.running.provenance import processor, versions
 from midas.spaces import get_space
-from midas.supernet import Supernet, mixture
+from midas.supernet import mixture
 from midas.supernet.candidates import Pooling, Separable
 
 PASSES = 5
@@ -88,9 +89,9 @@ def work_of(c: Contestant) -> dict[str, float]:
     images = torch.zeros(2, 3, c.side, c.side)
     with torch.no_grad():
         with counting:
-            Supernet(get_space(c.space), c.method, c.channels, c.cells, 10)(images)
+            supernet_of(get_space(c.space), c.method, c.channels, c.cells, 10)(images)
         with FlopCounterMode(display=False) as counter:
-            Supernet(get_space(c.space), c.method, c.channels, c.cells, 10, fast=False)(images)
+            supernet_of(get_space(c.space), c.method, c.channels, c.cells, 10, fast=False)(images)
     return {"multiply_adds": counter.get_total_flops() / 4, "map_elements": elements / 2}
 
 

@@ -22,10 +22,10 @@ from benchmarks.bench import CELLS, CLASSES
 from benchmarks.lease.compiled import without_gpu
 from benchmarks.plain import PlainSupernet
 from midas.config.settings import Method
+from midas.methods.composition import supernet_of
 from midas.networks.depthwise import use_own_gradients
 from midas.running.provenance import versions
 from midas.spaces import get_space
-from midas.supernet import Supernet
 from midas.supernet.cpu import kernels
 
 FREE = {
@@ -77,8 +77,11 @@ def rows() -> list[dict[str, Any]]:
     for name, cells in CELLS.items():
         space, size = get_space(name), (CHANNELS, cells, CLASSES)
         networks: dict[str, nn.Module] = {"plain": PlainSupernet(space, *size)}
-        networks |= {"eager": Supernet(space, Method(), *size), "merged": Supernet(space, Method(), *size, merged=True)}
-        networks["kernels"] = Supernet(space, Method(), *size, merged=True, triton=True)
+        networks |= {
+            "eager": supernet_of(space, Method(), *size),
+            "merged": supernet_of(space, Method(), *size, merged=True),
+        }
+        networks["kernels"] = supernet_of(space, Method(), *size, merged=True, triton=True)
         for way, network in networks.items():
             with patch.object(kernels, "compiled", lambda: None):
                 counts = counted(network.to(memory_format=torch.channels_last))

@@ -16,19 +16,15 @@ import torch
 from torch import Tensor
 
 from midas.images.datasets import class_names
-from midas.images.loader import Images, Loader, Statistics, digest_of, load, search_halves, seed_step
-from midas.methods.decoding import decode_weights
+from midas.images.loader import Images, digest_of, in_order, load, seed_step
 from midas.plan.runs import SearchRun
 from midas.running.devices import pick_device
 from midas.running.durable import Keeper, identity_of
-from midas.running.limits import leave_if_asked
-from midas.running.progress import Progress
 from midas.running.provenance import digest, write_metrics, write_table
 from midas.running.step import main
-from midas.supernet import Supernet
 from midas.supernet.cpu import kernels
-from midas.training.bilevel import FirstOrder, RecordedSteps, Sums, make_supernet
 from midas.training.dump import write_dump, write_example
+from midas.training.searching import Searching
 
 
 def search(run: SearchRun, folder: Path) -> None:
@@ -54,22 +50,11 @@ def searching(
     Yields:
         Epochs that are done, and steps of the next.
     """
-    statistics = Statistics.of(images)
-    halves = search_halves(run.dataset, len(images))
-    train, valid = (images.take(half) for half in halves)
-    seed_step(run.seed, "initialise", 0, 0)
-    settings = run.search
-    supernet = make_supernet(run.space, run.method, settings, run.dataset.classes, device)
-    method = FirstOrder(supernet, settings, device)
-    loaders = [
-        Loader(half, statistics, settings.batch_size, run.seed, name, run.dataset)
-        for half, name in ((train, "train"), (valid, "valid"))
-    ]
-    identity = identity or identity_of("search", run, device, **digests(images, halves))
+    found = Searching(run, images, device)
+    identity = identity or identity_of("search", run, device, **digests(images, found.halves))
     with Keeper(folder, identity, elsewhere=run.go_on_elsewhere) as keeper:
-        history: list[dict[str, Any]] = []
-        yield from _epochs(run, method, loaders, keeper, history)
-        _write(run, folder, supernet, history, valid, statistics, device, keeper, identity["source_digest"])
+        yield from found.epochs(keeper)
+        _write(folder, found, keeper)
         keeper.done()
 
 
@@ -78,115 +63,30 @@ def digests(images: Images, halves: tuple[Tensor, Tensor]) -> dict[str, str]:
     return {"images": digest_of(images), "halves": hashlib.sha256(torch.cat(halves).numpy().tobytes()).hexdigest()}
 
 
-def _epochs(
-    run: SearchRun, method: FirstOrder, loaders: list[Loader], keeper: Keeper, history: list[dict[str, Any]]
-) -> Iterator[tuple[int, int]]:
-    """Run the epochs that are left; adds a row for each epoch to `history`."""
-    sums = Sums()
-    state = keeper.load()
-    if state is not None:
-        method.restore(state)
-        history += state["history"]
-        if within := state.get("within"):
-            sums.restore(within, method.device)
-    recorded = RecordedSteps(method, loaders, sums) if run.search.cuda_graph and method.device.type == "cuda" else None
-    progress = Progress(run.search.epochs, "search")
-    for epoch in range(len(history), run.search.epochs):
-        for _ in _steps(run, method, loaders, epoch, sums, progress, recorded):
-            if keeper.due():
-                sums.check(epoch)
-                keeper.save({**method.state(), "history": history, "within": sums.state()})
-                leave_if_asked("search")
-            yield epoch, sums.step
-        sums.check(epoch)
-        history.append(_row(run, method, epoch, sums))
-        keeper.save({**method.state(), "history": history})
-        progress.epoch(
-            epoch, **{name: history[-1][name] for name in ("train_loss", "train_accuracy", "valid_accuracy", "entropy")}
-        )
-        leave_if_asked("search")
-        sums.clear()
-
-
-def _steps(
-    run: SearchRun,
-    method: FirstOrder,
-    loaders: list[Loader],
-    epoch: int,
-    sums: Sums,
-    progress: Progress,
-    recorded: RecordedSteps | None,
-) -> Iterator[None]:
-    """The steps of an epoch that are left; stops after each."""
-    method.begin(epoch)
-    learns, first = epoch >= run.method.warmup_epochs, sums.step
-    steps = min(map(len, loaders))  # the halves may differ by one image
-    if recorded is None:
-        batches = zip(*(loader.epoch(epoch, first) for loader in loaders), strict=False)
-    else:
-        recorded.begin(epoch, first)
-    for step in progress.steps(range(first, steps), steps, epoch, first):
-        seed_step(run.seed, "noise", epoch, step)  # of the operation "noise" (S4)
-        if recorded is None:
-            on_train, on_valid = next(batches)
-            method.step(on_train, on_valid, sums, learns)
-        else:
-            recorded(learns)
-        sums.step = step + 1
-        yield
-
-
-def _row(run: SearchRun, method: FirstOrder, epoch: int, sums: Sums) -> dict[str, Any]:
-    """The epoch's row of the history."""
-    on_train, on_valid = sums.train, sums.valid
-    space, p = method.supernet.space, on_valid.mean("p")
-    assert p is not None
-    genotype = decode_weights(p, on_valid.mean("pi"), method.supernet.kinds, space, run.method.decode_none)
-    return {
-        "epoch": epoch + 1,
-        "lr": method.lr(epoch),
-        "train_loss": on_train.number("train_loss"),
-        "train_accuracy": on_train.number("train_accuracy"),
-        "valid_loss": on_valid.number("valid_loss"),
-        "valid_accuracy": on_valid.number("valid_accuracy"),
-        "entropy": on_valid.number("entropy"),
-        **{f"p_{name}": float(p[:, :, o].mean()) for o, name in enumerate(space.operations)},
-        "genotype": str(genotype),
-    }
-
-
-def _write(
-    run: SearchRun,
-    folder: Path,
-    supernet: Supernet,
-    history: list[dict[str, Any]],
-    valid: Images,
-    statistics: Statistics,
-    device: torch.device,
-    keeper: Keeper,
-    begun_by: str,
-) -> None:
+def _write(folder: Path, found: Searching, keeper: Keeper) -> None:
+    """What a finished search leaves."""
     folder.mkdir(parents=True, exist_ok=True)
-    supernet.triton = False  # its kernels are compiled for the size of a batch, and the dump's batches have other sizes
-    names = class_names(run.dataset)
+    run, bilevel, history = found.run, found.bilevel, found.history
+    bilevel.supernet.triton = False  # its kernels are compiled for the size of a batch, and the dump's batches differ
     seed_step(run.seed, "noise", run.search.epochs, 0)
-    batch = run.method.decode_batch or run.search.batch_size
-    accuracy = write_dump(folder / "arch.npz", supernet, valid, statistics, batch, names)
-    write_example(folder / "example.npz", supernet, valid, statistics, run.search.batch_size)
+    batches = in_order(found.valid, found.statistics, found.composition.decode_batch or run.search.batch_size)
+    names = class_names(run.dataset)
+    accuracy = write_dump(folder / "arch.npz", bilevel.supernet, batches, found.valid.labels, names)
+    write_example(folder / "example.npz", found)
     write_table(folder / "history.csv", history)
     numbers = {
         "valid_accuracy": accuracy,
         "train_accuracy": history[-1]["train_accuracy"],
-        "weights_params": sum(p.numel() for p in supernet.weight_parameters()),
-        "architecture_params": sum(p.numel() for p in supernet.architecture_parameters()),
+        "weights_params": sum(p.numel() for p in bilevel.weights),
+        "architecture_params": sum(p.numel() for p in bilevel.architecture),
         "epochs": len(history),
-        "images": len(valid),
+        "images": len(found.valid),
     }
-    compiled = run.search.fast and device.type == "cpu" and kernels.compiled() is not None
+    compiled = run.search.fast and found.device.type == "cpu" and kernels.there()
     means = {"compiled_kernels": compiled, **keeper.attempts}  # without kernels sums are torch's, with another rounding
-    if begun_by != digest("search"):
+    if (begun_by := keeper.checkpoint.identity["source_digest"]) != digest("search"):
         means["begun_by_source"] = begun_by
-    write_metrics(folder / "metrics.json", "search", run, numbers, keeper.seconds, device, means)
+    write_metrics(folder / "metrics.json", "search", run, numbers, keeper.seconds, found.device, means)
 
 
 if __name__ == "__main__":

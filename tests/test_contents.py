@@ -26,7 +26,7 @@ from midas.running import limits
 from midas.running.checkpoint import Checkpoint, read
 from midas.running.limits import ACCEPTED, Limits
 from midas.search import search
-from midas.training.bilevel import FirstOrder
+from midas.training.bilevel import Bilevel
 
 ROOT = Path(__file__).parent.parent
 CELL = Path("results/two/nas_bench_201/two/midas/seed0")
@@ -225,13 +225,13 @@ def test_workers_decide_no_number_of_a_transfer_and_processes_do():
 @pytest.fixture
 def steps(monkeypatch):
     """Numbers of steps that searches have taken."""
-    taken, whole_step = [], FirstOrder.weight_step
+    taken, whole_step = [], Bilevel.weight_step
 
     def counted(self, *arguments):
         taken.append(1)
         return whole_step(self, *arguments)
 
-    monkeypatch.setattr(FirstOrder, "weight_step", counted)
+    monkeypatch.setattr(Bilevel, "weight_step", counted)
     return taken
 
 
@@ -267,7 +267,7 @@ def test_a_workflow_deletes_what_it_did_not_see_end_and_gets_it_again(search_run
 
 
 def interrupt(run, folder, after, monkeypatch):
-    whole_step, taken = FirstOrder.weight_step, []
+    whole_step, taken = Bilevel.weight_step, []
 
     def killed(self, *arguments):
         taken.append(1)
@@ -276,7 +276,7 @@ def interrupt(run, folder, after, monkeypatch):
         return whole_step(self, *arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(FirstOrder, "weight_step", killed)
+        patch.setattr(Bilevel, "weight_step", killed)
         with pytest.raises(KeyboardInterrupt):
             search(run, folder)
 

@@ -28,7 +28,7 @@ from midas.running.durable import FirstBad, lock
 from midas.running.limits import RETRY, Limits
 from midas.search import search
 from midas.spaces import get_space
-from midas.training.bilevel import FirstOrder
+from midas.training.bilevel import Bilevel
 from midas.transfer import AGREE_EVERY
 
 ROOT = Path(__file__).parents[1]
@@ -100,7 +100,7 @@ def test_seven_kills_at_random_moments_change_no_byte(name, demo_run, tmp_path):
 @pytest.mark.parametrize("steps", [1, 2, 4, 8])
 def test_a_search_goes_on_in_the_midst_of_an_epoch(searched, search_run, tmp_path, monkeypatch, steps):
     """Three epochs of three steps; saved after each."""
-    taken, whole_step = [], FirstOrder.weight_step
+    taken, whole_step = [], Bilevel.weight_step
 
     def counted(self, *arguments):
         whole_step(self, *arguments)
@@ -109,7 +109,7 @@ def test_a_search_goes_on_in_the_midst_of_an_epoch(searched, search_run, tmp_pat
             raise KeyboardInterrupt
 
     monkeypatch.setattr(limits._Asked, "limits", Limits(save_every=0.0))
-    monkeypatch.setattr(FirstOrder, "weight_step", counted)
+    monkeypatch.setattr(Bilevel, "weight_step", counted)
     with pytest.raises(KeyboardInterrupt):
         search(search_run(), tmp_path / "search")
     taken.clear()

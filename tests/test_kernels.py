@@ -9,9 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from midas.supernet import sums
-from midas.supernet.cpu import kernels
+from midas.supernet.cpu import attention as cpu_attention
+from midas.supernet.cpu import kernels as library
+from midas.supernet.cpu import sums as kernels
+from midas.supernet.node import Node
 
-pytestmark = pytest.mark.skipif(kernels.compiled() is None, reason="kernels.cpp can't be compiled here")
+pytestmark = pytest.mark.skipif(library.compiled() is None, reason="kernels.cpp can't be compiled here")
 
 BOUNDS = {torch.float64: 1e-12, torch.float32: 1e-4, torch.bfloat16: 2e-2}
 
@@ -89,7 +92,7 @@ def test_pointwise(dtype, channels, parts, side, grid):
     wider = make(dtype, 6, channels + 16, side, side)
     if not kernels.usable_pointwise(wider):
         pytest.skip("this processor has no products of bfloat16")
-    wide = kernels._wide(wider)
+    wide = library.wide(wider)
     weight = make(dtype, parts * channels, channels, 1, 1, seed=1) / channels**0.5
     p, gradient = torch.rand(6, 1, dtype=wide), make(dtype, 6, channels, side, side, seed=2)
     pooled = torch.randn(6, grid[0] * grid[1], parts * channels, dtype=wide) if grid else None
@@ -105,7 +108,7 @@ def test_pointwise(dtype, channels, parts, side, grid):
 @pytest.mark.parametrize("channels", CHANNELS)
 @pytest.mark.parametrize("static", [True, False])
 def test_mix(dtype, channels, static):
-    wide = kernels._wide(make(dtype, 1, 1, 1, 1))
+    wide = library.wide(make(dtype, 1, 1, 1, 1))
     maps = [make(dtype, 3, channels, 8, 6, seed=n) for n in range(5)]
     p, scales, shifts = (torch.rand(n, dtype=wide) for n in ((1 if static else 3, 5), (5, channels), (5, channels)))
     close([kernels.mix(p, scales, shifts, maps)], [sums.mix(p, scales, shifts, maps)], dtype)
@@ -132,9 +135,7 @@ def node(channels, entries, candidates, dtype=torch.float64, seed=0):
     draw = lambda *shape: torch.randn(shape, generator=generator, dtype=dtype)  # noqa: E731
     rows = [draw(3, 6, channels) for _ in range(2 + candidates)]
     places = max(place for place, *_ in entries) + 2  # nothing is offered at the last
-    return kernels.Node(
-        rows[:2], rows[2:], entries, places, draw(channels, 2 * channels), draw(1, channels, channels), 0.7
-    )
+    return Node(rows[:2], rows[2:], entries, places, draw(channels, 2 * channels), draw(1, channels, channels), 0.7)
 
 
 ENTRIES = {
@@ -165,21 +166,21 @@ def test_attention_and_its_gradients(channels, entries):
     what = node(channels, entries, 3)
     leaves = [x.requires_grad_() for x in (what.query, what.key, *what.inputs, *what.candidates)]
     expected = attention_in_torch(*leaves, like=what)
-    attended, share, means = kernels.attend(what)
+    attended, share, means = cpu_attention.attend(what)
     close([attended.p, share, means, attended.weights.mean(1)], [*expected, expected[0]], torch.float64)
     weights = [torch.randn_like(x) for x in expected]
     for asked in ([0, 1, 2], [1], [2]):
         given = [w if n in asked else None for n, w in enumerate(weights)]
         loss = sum((w * x).sum() for w, x in zip(given, expected, strict=True) if w is not None)
-        for_inputs, for_candidates, *learned = kernels.attend_backward(what, attended, *given, learn=True)
+        for_inputs, for_candidates, *learned = cpu_attention.attend_backward(what, attended, *given, learn=True)
         wanted = torch.autograd.grad(loss, leaves, retain_graph=True)
         close([*learned, *for_inputs, *for_candidates], wanted, torch.float64)
-    assert kernels.attend_backward(what, attended, *weights, learn=False)[2:] == (None, None)
+    assert cpu_attention.attend_backward(what, attended, *weights, learn=False)[2:] == (None, None)
 
 
 def test_attention_of_large_logits_is_finite():
     what = node(4, ENTRIES["edges"], 3, torch.float32)
-    attended, _, _ = kernels.attend(what._replace(scale=1e6))
+    attended, _, _ = cpu_attention.attend(what._replace(scale=1e6))
     assert attended.p.isfinite().all()
     torch.testing.assert_close(attended.p.sum(1), torch.full((3,), 2.0))
 
@@ -199,7 +200,7 @@ def test_any_layout_and_parts_of_wider_maps_are_read_right():
 def test_not_a_number_and_infinity_pass_through(dtype):
     x = make(dtype, 1, 4, 2, 2)
     x[0, 0, 0, 0], x[0, 1, 0, 0] = torch.nan, torch.inf
-    wide = kernels._wide(x)
+    wide = library.wide(x)
     out = kernels.mix(torch.ones(1, 1, dtype=wide), torch.ones(1, 4, dtype=wide), torch.zeros(1, 4, dtype=wide), [x])
     torch.testing.assert_close(out, x, equal_nan=True)
 
@@ -214,8 +215,8 @@ def test_the_number_of_threads_does_not_change_a_bit():
     try:
         for threads in (1, 2, 5):
             torch.set_num_threads(threads)
-            attended, share, means = kernels.attend(what)
-            gradients = kernels.attend_backward(what, attended, None, share, means, learn=True)
+            attended, share, means = cpu_attention.attend(what)
+            gradients = cpu_attention.attend_backward(what, attended, None, share, means, learn=True)
             out, observed = kernels.pointwise(x, weight, (2, 2))
             parts = sums.Gradients(p[0].expand(16), None, None, [sums.Term(0, g, p[:, 0])], [], [])
             found.append(
@@ -232,7 +233,7 @@ def test_the_number_of_threads_does_not_change_a_bit():
 @pytest.mark.parametrize("compiler", ["no-such-compiler", "false"])
 def test_without_a_compiler_one_line_says_so_and_torch_does_the_work(compiler, tmp_path):
     code = (
-        "import torch; from midas.supernet import kernels; "
+        "import torch; from midas.supernet.cpu import sums as kernels; "
         "x = torch.zeros(2, 4, 8, 8).contiguous(memory_format=torch.channels_last); print(kernels.usable(x), kernels.usable(x))"
     )
     environment = {"PATH": "/usr/bin:/bin", "CXX": compiler, "XDG_CACHE_HOME": str(tmp_path), "HOME": str(tmp_path)}
@@ -244,7 +245,7 @@ def test_without_a_compiler_one_line_says_so_and_torch_does_the_work(compiler, t
 
 def test_a_folder_that_cannot_be_written_to_is_no_obstacle(tmp_path):
     (tmp_path / "file").write_text("")
-    code = "from midas.supernet import kernels; print(kernels.compiled() is not None)"
+    code = "from midas.supernet.cpu import kernels; print(kernels.compiled() is not None)"
     environment = {
         "PATH": "/usr/bin:/bin",
         "XDG_CACHE_HOME": str(tmp_path / "file"),

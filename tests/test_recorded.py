@@ -12,8 +12,10 @@ from midas.images.datasets import KNOWN
 from midas.images.loader import Images, Loader, Statistics
 from midas.networks.depthwise import use_own_gradients
 from midas.spaces import SPACES
-from midas.supernet.cpu import kernels
-from midas.training.bilevel import FirstOrder, RecordedSteps, Sums, make_supernet
+from midas.supernet.cpu import sums as kernels
+from midas.training.bilevel import Bilevel, make_supernet
+from midas.training.recorded import RecordedSteps
+from midas.training.sums import SearchSums
 
 CPU = torch.device("cpu")
 
@@ -91,7 +93,7 @@ def steps_of(space, method, **settings):
     torch.manual_seed(0)
     supernet = make_supernet(space, Method(**method), search, 10, CPU)
     use_own_gradients(supernet, fast=False)
-    order, sums, own = FirstOrder(supernet, search, CPU), Sums(), images()
+    order, sums, own = Bilevel(supernet, search, CPU), SearchSums(), images()
     loaders = [Loader(own, Statistics.of(own), 4, 0, name, KNOWN["cifar10"]) for name in ("train", "valid")]
     return RecordedSteps(order, loaders, sums)
 

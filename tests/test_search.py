@@ -16,7 +16,9 @@ from midas import search as module
 from midas.config.settings import UserDataset
 from midas.images.datasets import KNOWN, class_names, resolve
 from midas.images.loader import Loader, Statistics, load, search_halves
+from midas.methods.composition import supernet_of
 from midas.methods.decoding import decode, decode_dump
+from midas.methods.passes import Passes
 from midas.plan.runs import DecodeRun, RetrainRun
 from midas.retrain import retrain
 from midas.running.checkpoint import Checkpoint, read
@@ -24,8 +26,8 @@ from midas.search import search
 from midas.spaces import get_space
 from midas.spaces.genotype import load as load_genotype
 from midas.spaces.genotype import parse
-from midas.supernet import Supernet
-from midas.training.bilevel import Averages, FirstOrder, _entropy
+from midas.training.bilevel import Bilevel
+from midas.training.sums import Averages, entropy
 
 ROOT = Path(__file__).parents[1]
 CPU = torch.device("cpu")
@@ -55,10 +57,10 @@ def history_of(folder):
         return list(csv.DictReader(file))
 
 
-def supernet_of(run, folder=None):
+def supernet_as_drawn(run, folder=None):
     """The supernet as it was drawn, or as the checkpoint of a finished search holds it."""
     module.seed_step(run.seed, "initialise", 0, 0)
-    supernet = Supernet(get_space(run.space), run.method, run.search.channels, run.search.cells, run.dataset.classes)
+    supernet = supernet_of(get_space(run.space), run.method, run.search.channels, run.search.cells, run.dataset.classes)
     if folder is not None:
         path = folder.with_name("search_checkpoint") / "newest.pt"
         supernet.load_state_dict(read(path)["state"]["supernet"])
@@ -88,7 +90,7 @@ def test_another_seed_gives_another_search(searched, search_run, tmp_path):
 
 def count_steps(monkeypatch, kill_at=None):
     """Count the weight steps of searches from here on, and let one of them fail after it was taken."""
-    taken, step = [], FirstOrder.weight_step
+    taken, step = [], Bilevel.weight_step
 
     def counted(self, *arguments):
         step(self, *arguments)
@@ -96,7 +98,7 @@ def count_steps(monkeypatch, kill_at=None):
         if len(taken) == kill_at:
             raise KilledError
 
-    monkeypatch.setattr(FirstOrder, "weight_step", counted)
+    monkeypatch.setattr(Bilevel, "weight_step", counted)
     return taken
 
 
@@ -189,9 +191,9 @@ def test_a_loss_that_is_not_finite_stops_the_search(searched, search_run, tmp_pa
                 self.weights[0].fill_(math.nan)
         original(self, x, y, averages)
 
-    steps, original = [], FirstOrder.weight_step
+    steps, original = [], Bilevel.weight_step
     with monkeypatch.context() as patch:
-        patch.setattr(FirstOrder, "weight_step", poisoned)
+        patch.setattr(Bilevel, "weight_step", poisoned)
         with pytest.raises(ValueError, match="not finite at step 2 of epoch 2; the last checkpoint before it is kept"):
             search(search_run(), tmp_path / "search")
     assert not (tmp_path / "search").exists()
@@ -211,8 +213,8 @@ def test_a_learning_rate_far_too_large_stops_the_search(search_run, tmp_path):
 
 
 def order_of(run):
-    supernet = supernet_of(run)
-    return supernet, FirstOrder(supernet, run.search, CPU)
+    supernet = supernet_as_drawn(run)
+    return supernet, Bilevel(supernet, run.search, CPU)
 
 
 def batch(run):
@@ -235,9 +237,9 @@ BOTH = [("nas_bench_201", {"patch_size": 4}), ("nas_bench_201", {"weights": "sta
 def test_a_step_of_the_architecture_changes_the_architecture_alone(search_run, space, method):
     run = search_run(space, method=method)
     supernet, order = order_of(run)
-    order.weight_step(*batch(run), Averages())  # whose gradients are still there
+    order.weight_step(batch(run), batch(run), Averages())  # whose gradients are still there
     architecture, weights = copies(order.architecture), copies(order.weights)
-    order.architecture_step(*batch(run), Averages())
+    order.architecture_step(batch(run), batch(run), Averages())
     assert all(all_equal(weights, order.weights))
     assert not any(all_equal(architecture, order.architecture))
     assert len(architecture) + len(weights) == len(list(supernet.parameters()))
@@ -247,9 +249,9 @@ def test_a_step_of_the_architecture_changes_the_architecture_alone(search_run, s
 def test_a_step_of_the_weights_changes_the_weights_alone(search_run, space, method):
     run = search_run(space, method=method)
     _, order = order_of(run)
-    order.architecture_step(*batch(run), Averages())
+    order.architecture_step(batch(run), batch(run), Averages())
     architecture, weights = copies(order.architecture), copies(order.weights)
-    order.weight_step(*batch(run), Averages())
+    order.weight_step(batch(run), batch(run), Averages())
     assert all(all_equal(architecture, order.architecture))
     assert sum(all_equal(weights, order.weights)) == 0
 
@@ -258,7 +260,7 @@ def test_the_gradient_of_the_weights_is_clipped(search_run):
     run = search_run(clip=1e-3, momentum=0, weight_decay=0)
     _, order = order_of(run)
     before = copies(order.weights)
-    order.weight_step(*batch(run), Averages())
+    order.weight_step(batch(run), batch(run), Averages())
     change = torch.cat([(a - b).flatten() for a, b in zip(before, order.weights, strict=True)])
     assert change.norm().item() == pytest.approx(run.search.lr * 1e-3, rel=1e-2)
 
@@ -273,18 +275,18 @@ def test_the_architecture_learns_on_one_half_and_the_weights_on_the_other(search
     seen = {}
 
     def spy(name):
-        step = getattr(FirstOrder, name)
+        found = getattr(Passes, name)
 
-        def spied(self, x, y, *args, **kwargs):
-            seen.setdefault(name, set()).update(y.tolist())
-            step(self, x, y, *args, **kwargs)
+        def spied(self, batch):
+            seen.setdefault(name, set()).update(batch[1].tolist())
+            return found(self, batch)
 
-        monkeypatch.setattr(FirstOrder, name, spied)
+        monkeypatch.setattr(Passes, name, spied)
 
-    spy("architecture_step")
-    spy("weight_step")
+    spy("of_architecture")
+    spy("of_weights")
     search(search_run(dataset=resolve("halves", own, None, None), epochs=1), tmp_path / "search")
-    assert seen == {"architecture_step": {1}, "weight_step": {0}}
+    assert seen == {"of_architecture": {1}, "of_weights": {0}}
     assert (np.load(tmp_path / "search/arch.npz")["labels"] == 1).all()
 
 
@@ -317,13 +319,13 @@ def test_the_learning_rate_is_the_cosine_of_torch(search_run, epochs):
 
 
 def test_each_epoch_steps_with_its_learning_rate(search_run, tmp_path, monkeypatch):
-    rates, step = [], FirstOrder.weight_step
+    rates, step = [], Bilevel.weight_step
 
     def spied(self, *arguments):
         rates.extend(group["lr"] for group in self.weight_optimizer.param_groups)
         step(self, *arguments)
 
-    monkeypatch.setattr(FirstOrder, "weight_step", spied)
+    monkeypatch.setattr(Bilevel, "weight_step", spied)
     folder = finished(search_run(lr=0.05, lr_min=0.01), tmp_path)
     expected = [0.05, 0.04, 0.02]  # 0.01 + 0.04 (1 + cos(pi epoch / 3)) / 2
     assert rates == pytest.approx(np.repeat(expected, 3))
@@ -367,7 +369,7 @@ def test_mixed_precision_searches_about_the_same(searched, search_run, tmp_path)
 def test_frozen_projections_stay_as_they_were_drawn(search_run, tmp_path):
     run = search_run(method=METHODS["frozen"], seed=3)
     folder = finished(run, tmp_path)
-    drawn, found = supernet_of(run).state_dict(), supernet_of(run, folder).state_dict()
+    drawn, found = supernet_as_drawn(run).state_dict(), supernet_as_drawn(run, folder).state_dict()
     mixing = {name for name in drawn if ".mixing." in name}
     assert len(mixing) == 3 * 3 * 2  # W_Q and W_K of three nodes in three cells
     assert {name for name in drawn if torch.equal(drawn[name], found[name])} == mixing
@@ -377,7 +379,7 @@ def test_frozen_projections_stay_as_they_were_drawn(search_run, tmp_path):
 
 def test_learned_projections_do_not(searched, search_run):
     run = search_run()
-    drawn, found = supernet_of(run).state_dict(), supernet_of(run, searched).state_dict()
+    drawn, found = supernet_as_drawn(run).state_dict(), supernet_as_drawn(run, searched).state_dict()
     assert not [name for name in drawn if torch.equal(drawn[name], found[name])]
 
 
@@ -386,7 +388,7 @@ def test_learned_projections_do_not(searched, search_run):
 def test_while_the_weights_warm_up_the_architecture_stays_as_drawn(method, epochs, search_run, tmp_path):
     run = search_run(epochs=epochs, method={**method, "warmup_epochs": 1})
     folder = finished(run, tmp_path)
-    drawn, found = supernet_of(run).state_dict(), supernet_of(run, folder).state_dict()
+    drawn, found = supernet_as_drawn(run).state_dict(), supernet_as_drawn(run, folder).state_dict()
     same = {name for name in drawn if torch.equal(drawn[name], found[name])}
     assert same == ({name for name in drawn if ".mixing." in name} if epochs == 1 else set())
     assert float(history_of(folder)[0]["entropy"]) > 0
@@ -429,7 +431,7 @@ def test_entropy_is_that_of_an_edge():
     p[..., 0, :] = 0.2
     p[..., 1, 2] = 1.0
     p[..., 2, :2] = 0.1  # of a node's distribution: uniform over two
-    assert _entropy(p).item() == pytest.approx((math.log(5) + 0 + math.log(2)) / 3)
+    assert entropy(p).item() == pytest.approx((math.log(5) + 0 + math.log(2)) / 3)
 
 
 def test_history_has_a_row_for_each_epoch(searched, search_run):
@@ -446,7 +448,7 @@ def test_history_has_a_row_for_each_epoch(searched, search_run):
 
 
 def test_metrics_count_parameters_and_images(searched, search_run):
-    supernet = supernet_of(search_run())
+    supernet = supernet_as_drawn(search_run())
     found = numbers(searched)
     # W_Q: d x (edges C), W_K: d x C, for nodes with one, two and three edges and d = C = 4, 8, 16
     architecture = sum(c * c * (edges + 1) for c in (4, 8, 16) for edges in (1, 2, 3))
@@ -462,7 +464,7 @@ def forward_in_order(run, folder):
     pixels, labels = images.pixels[half].double().numpy(), images.labels[half]
     mean, std = (f(images.pixels.double().numpy(), (0, 2, 3), keepdims=True) for f in (np.mean, np.std))
     x = torch.from_numpy((pixels - mean) / std).float()
-    supernet, p, pi, right = supernet_of(run, folder), [], [], 0
+    supernet, p, pi, right = supernet_as_drawn(run, folder), [], [], 0
     with torch.no_grad():
         for index in np.array_split(np.arange(100), 4):  # 100 images in batches of at most 32
             right += int((supernet(x[index]).argmax(1) == labels[index]).sum())
@@ -528,7 +530,7 @@ def test_a_static_dump_has_one_row(search_run, tmp_path):
     run = search_run(method=METHODS["static"])
     folder = finished(run, tmp_path)
     dump = np.load(folder / "arch.npz")
-    alpha = supernet_of(run, folder).architecture_parameters()
+    alpha = supernet_as_drawn(run, folder).architecture_parameters()
     assert len(alpha) == 1
     np.testing.assert_allclose(dump["p"], alpha[0].softmax(-1).detach().expand(1, 3, 6, 5), atol=1e-6)
     assert dump["labels"].tolist() == [-1]

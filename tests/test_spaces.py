@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from midas.config.settings import Method
+from midas.methods.composition import supernet_of
 from midas.methods.decoding import decode_weights, random_genotype
 from midas.networks.skeletons import build
 from midas.spaces import SPACES
-from midas.supernet import Supernet
 
 ROBUST = ("s1", "s2", "s3", "s4")
 
@@ -28,7 +28,7 @@ def test_candidates_of_each_edge_are_those_that_robustdarts_lists(name, shared_d
 @pytest.mark.parametrize("name", ROBUST)
 def test_supernets_hold_exactly_the_offered_operations(name):
     space = SPACES[name]
-    supernet = Supernet(space, Method(patch_size=4), channels=2, cells=3, classes=10)
+    supernet = supernet_of(space, Method(patch_size=4), channels=2, cells=3, classes=10)
     assert {"normal", "reduce"} <= set(supernet.kinds)
     for kind, cell in zip(supernet.kinds, supernet.cells, strict=True):
         held = {

@@ -8,12 +8,14 @@ import torch.nn.functional as F
 from plain_supernet import PlainSupernet
 
 from midas.config.settings import Method
-from midas.methods.attention import AttentionMixing, distribution_of
+from midas.methods.attention import AttentionMixing
+from midas.methods.composition import distribution_of, supernet_of
 from midas.networks import operations
 from midas.networks.depthwise import depthwise
 from midas.spaces import SPACES, CellSpec, Space
-from midas.supernet import Supernet, candidates
-from midas.supernet.cpu import kernels
+from midas.supernet import candidates
+from midas.supernet.cpu import kernels as library
+from midas.supernet.cpu import sums as kernels
 
 OPTIONS = {
     "static": {"weights": "static"},
@@ -64,7 +66,7 @@ WAYS = {
 def pair(space, method, channels=4, cells=None, classes=5, **way):
     """The merged and the plain supernet with the same weights, in float64."""
     cells = cells or (1 if space.family == "nas_bench_201" else 4)
-    merged = Supernet(space, method, channels, cells, classes, **way).double()
+    merged = supernet_of(space, method, channels, cells, classes, **way).double()
     plain = PlainSupernet(merged.space, method, distribution_of(method, space), channels, cells, classes).double()
     links = list(linked(merged, plain, channels))
     assert {id(p) for p, _ in links} == {id(p) for p in plain.parameters() if p.numel() and used(p, plain, method)}
@@ -100,7 +102,7 @@ def linked(merged, plain, channels):
         for node in other.query:
             yield other.query[node], reader(cell.mixing.query[node])
             yield other.key[node], reader(cell.mixing.key[node])
-    if merged.method.weights == "static":
+    if merged.mixing.shared:
         for kind, alpha in plain.alphas.items():
             cell = next(c for c, k in zip(merged.cells, merged.kinds, strict=True) if k == kind)
             yield alpha, reader(cell.mixing.alpha)
@@ -143,7 +145,7 @@ def test_a_seed_draws_the_same_noise_for_every_layout_of_the_maps(merged):
     passes = []
     for layout in (torch.contiguous_format, torch.channels_last):
         torch.manual_seed(0)
-        supernet = Supernet(SPACES["s4"], Method(patch_size=4), 16, 3, 10, merged).to(memory_format=layout)
+        supernet = supernet_of(SPACES["s4"], Method(patch_size=4), 16, 3, 10, merged).to(memory_format=layout)
         x = torch.randn(4, 3, 16, 16).to(memory_format=layout)
         torch.manual_seed(1)
         passes.append(supernet(x).detach())
@@ -162,7 +164,7 @@ def test_maps_that_fill_registers_equal_the_oracle(options, merged, monkeypatch)
     called = []
     monkeypatch.setattr(kernels, "pointwise", lambda *a, f=kernels.pointwise: called.append(1) or f(*a))
     check_against_oracle(SPACES["nas_bench_201"], options, channels=16, merged=merged)
-    assert called or kernels.compiled() is None
+    assert called or library.compiled() is None
 
 
 def check_against_oracle(space, options, layout=torch.channels_last, **way):
@@ -232,7 +234,7 @@ def test_a_second_backward_pass_through_a_kept_graph_gives_the_same_gradients():
 
 def supernet(space="darts", channels=4, cells=3, **options):
     torch.manual_seed(0)
-    return Supernet(SPACES[space], Method(**options), channels, cells, 5).double()
+    return supernet_of(SPACES[space], Method(**options), channels, cells, 5).double()
 
 
 def test_fixed_alphas_give_the_mixture_of_darts():
@@ -363,7 +365,7 @@ def test_architecture_and_weights_are_all_parameters_and_disjoint():
 
 def test_channels_last_stays_close():
     torch.manual_seed(0)
-    network = Supernet(SPACES["darts"], Method(patch_size=4), 8, 3, 5)
+    network = supernet_of(SPACES["darts"], Method(patch_size=4), 8, 3, 5)
     x = torch.randn(8, 3, 16, 16)
     expected = network(x)
     network.to(memory_format=torch.channels_last)
@@ -376,7 +378,7 @@ def test_bfloat16_stays_within_bounds_of_float64(space, options):
     """Over five seeds the worst were: loss off by 0.06 %, cosine of the gradients 0.953, p off by 0.0009."""
     torch.manual_seed(0)
     cells = SPACES[space].min_cells
-    network = Supernet(SPACES[space], Method(**options), 8, cells, 5).to(memory_format=torch.channels_last)
+    network = supernet_of(SPACES[space], Method(**options), 8, cells, 5).to(memory_format=torch.channels_last)
     exact = copy.deepcopy(network).double()
     x = torch.randn(32, 3, 16, 16).contiguous(memory_format=torch.channels_last)
     y = torch.randint(5, (32,))

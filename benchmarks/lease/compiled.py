@@ -31,7 +31,7 @@ from midas.plan.check import read_config
 from midas.running.provenance import ROOT
 from midas.spaces import get_space
 from midas.supernet.cpu import kernels
-from midas.training.bilevel import FirstOrder, make_supernet
+from midas.training.bilevel import Bilevel, make_supernet
 
 CPU = torch.device("cpu")
 
@@ -78,10 +78,10 @@ def passes(space: str, method: Method, x: torch.Tensor, y: torch.Tensor, **setti
     supernet.triton = True
     if x.dtype == torch.float64:
         supernet.double()
-    order = FirstOrder(supernet, search, CPU)
-    for parameters in (order.architecture, order.weights):
-        if parameters:
-            order._pass(parameters, x, y)
+    order = Bilevel(supernet, search, CPU)
+    if order.architecture:
+        order.passes.of_architecture((x, y))
+    order.passes.of_weights((x, y))
 
 
 def main() -> int:

@@ -25,6 +25,7 @@ from benchmarks.lease.slices import SEARCHED, WAYS, Rows, Slice, left, own_failu
 from midas.config.settings import Method, Search, Transfer
 from midas.images.datasets import KNOWN
 from midas.images.loader import Images, Loader, Statistics, prepare
+from midas.methods.composition import supernet_of
 from midas.methods.decoding import random_genotype
 from midas.networks.depthwise import use_own_gradients
 from midas.networks.operations import noise
@@ -32,7 +33,9 @@ from midas.plan.runs import DataRun, TransferRun
 from midas.spaces import SPACES, get_space
 from midas.supernet import Supernet
 from midas.supernet.candidates import Noise
-from midas.training.bilevel import FirstOrder, RecordedSteps, Sums, make_supernet
+from midas.training.bilevel import Bilevel, make_supernet
+from midas.training.recorded import RecordedSteps
+from midas.training.sums import SearchSums
 from midas.transfer import transfer
 
 EXACT = 1e-8
@@ -133,7 +136,7 @@ def networks(case: Case, way: dict[str, bool], device: torch.device, size: Size)
     torch.manual_seed(0)
     mine = make_supernet(case.space, case.method, settings, 10, device)
     numbers = size.channels, settings.cells, 10
-    reference = Supernet(SPACES[case.space], case.method, *numbers, merged=mine.merged, fast=False).double()
+    reference = supernet_of(SPACES[case.space], case.method, *numbers, merged=mine.merged, fast=False).double()
     use_own_gradients(reference, fast=False)
     reference.load_state_dict(mine.state_dict())
     return reference, mine
@@ -180,12 +183,12 @@ def recorded(case: Case, way: dict[str, bool], device: torch.device, size: Size)
     changes = []
     for record in (False, True):
         torch.manual_seed(0)
-        search = FirstOrder(make_supernet(case.space, case.method, settings, 10, device), settings, device)
+        search = Bilevel(make_supernet(case.space, case.method, settings, 10, device), settings, device)
         parts = search.weights, search.architecture
         before = [_flat(part) for part in parts]
         names = ("train", "valid")
         loaders = [Loader(images, Statistics.of(images), size.images, 0, name, KNOWN["cifar10"]) for name in names]
-        steps = RecordedSteps(search, loaders, Sums())
+        steps = RecordedSteps(search, loaders, SearchSums())
         steps.begin(0, 0)
         for _ in range(STEPS):
             steps(True) if record else steps.compute(True)

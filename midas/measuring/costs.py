@@ -24,12 +24,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from midas.config.settings import Method, Search
 from midas.images.loader import load, search_halves
 from midas.measuring.timing import SyntheticSearch, median_interval, random_batch, seconds_of, take_turns
+from midas.methods.composition import supernet_of
 from midas.plan.runs import CostRun
 from midas.running.devices import pick_device
 from midas.running.memory import peak_resident
 from midas.running.provenance import write_metrics, write_table
 from midas.spaces import get_space
-from midas.supernet import Supernet
 
 CONVENTION = (
     "Multiply-adds of convolutions and matrix products in the forward pass of one image, half of torch.utils.flop_counter's "
@@ -215,7 +215,7 @@ def counts(run: CostRun, variant: Variant) -> dict[str, int]:
     """Parameters of a supernet, and multiply-adds as `CONVENTION` says."""
     settings = run.search
     space, size = get_space(run.space), (settings.channels, settings.cells, run.dataset.classes)
-    supernet = Supernet(space, variant.method, *size, fast=False)  # where average pooling isn't a convolution
+    supernet = supernet_of(space, variant.method, *size, fast=False)  # where average pooling isn't a convolution
     # two images: one alone may leave a single value in a channel, which batch normalisation refuses
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         supernet(torch.zeros(2, 3, *variant.image))

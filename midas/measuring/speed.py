@@ -12,9 +12,9 @@ import torch
 from midas.config.settings import DECODING, Method, Retrain, Search, Transfer
 from midas.measuring.timing import SyntheticSearch, random_batch, seconds_of
 from midas.methods.decoding import random_genotype
+from midas.methods.passes import Batch
 from midas.networks.skeletons import Skeleton, build
 from midas.spaces import get_space
-from midas.training.bilevel import Batch
 from midas.training.trainer import memory_format
 
 FEW = 8

@@ -13,8 +13,10 @@ from torch import Tensor
 
 from midas.config.settings import Method, Search
 from midas.images.loader import seed_step
-from midas.training.bilevel import Batch, FirstOrder, Sums, make_supernet
+from midas.methods.passes import Batch
+from midas.training.bilevel import Bilevel, make_supernet
 from midas.training.recorded import Recorded
+from midas.training.sums import SearchSums
 
 Contestant = TypeVar("Contestant")
 
@@ -33,7 +35,7 @@ class SyntheticSearch:
     def __init__(self, space: str, method: Method, settings: Search, classes: int, device: torch.device):
         seed_step(0, "synthetic", 0, 0)
         self.supernet = make_supernet(space, method, settings, classes, device)
-        self._first_order, self._sums = FirstOrder(self.supernet, settings, device), Sums()
+        self._bilevel, self._sums = Bilevel(self.supernet, settings, device), SearchSums()
         self._records = settings.cuda_graph and device.type == "cuda"
         self._batches: list[Tensor] = []
         self._recorded: Recorded | None = None
@@ -41,7 +43,7 @@ class SyntheticSearch:
     def step(self, train: Batch, valid: Batch) -> None:
         """One bilevel step: of the architecture on `valid`, then of the weights on `train`."""
         if not self._records:
-            self._first_order.step(train, valid, self._sums)
+            self._bilevel.step(train, valid, self._sums)
             return
         if self._recorded is None:
             self._batches = [x.clone() for x in (*train, *valid)]
@@ -52,12 +54,12 @@ class SyntheticSearch:
 
     def _step(self) -> None:
         x, y, other_x, other_y = self._batches
-        self._first_order.step((x, y), (other_x, other_y), self._sums)
+        self._bilevel.step((x, y), (other_x, other_y), self._sums)
 
     @torch.no_grad()
     def test(self, batch: Batch) -> None:
         """One forward pass, as for the dump at the end of a search."""
-        self._first_order.loss(*batch)
+        self._bilevel.passes.loss(*batch)
 
 
 def random_batch(images: int, image: tuple[int, int], classes: int, device: torch.device) -> Batch:

@@ -6,8 +6,12 @@ All functions take logits s [..., E, O] of the E edges that end in one node, -in
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
+
+Distribution = Callable[[Tensor], tuple[Tensor, Tensor | None]]
 
 
 def edge_softmax(s: Tensor) -> tuple[Tensor, None]:
@@ -40,4 +44,7 @@ def pair_softmax(s: Tensor) -> tuple[Tensor, Tensor]:
     return p, (log_pairs - log_z).exp()
 
 
-DISTRIBUTIONS = {"edge": edge_softmax, "node": node_softmax, "pairs": pair_softmax}
+DISTRIBUTIONS: dict[str, Distribution] = {"edge": edge_softmax, "node": node_softmax, "pairs": pair_softmax}
+
+DRAWN: frozenset[str] = frozenset()
+"""Names of those that draw at random: static weights are then computed once in a forward pass and shared by all cells."""

@@ -227,6 +227,15 @@ class Candidates(nn.Module):
             found |= {(edge, operation): one for edge, one in zip(edges, self._split(own, len(edges)), strict=True)}
         return whole.pooled, found
 
+    def parameters_of(self, edge: int, operation: str) -> list[tuple[nn.Parameter, slice]]:
+        """What an operation on an edge learns, see `Supernet.parameters_of`; edges of one module lie one after the other."""
+        for (name, edges), module in zip(self.branches, self.operations, strict=True):
+            if name == operation and edge in edges:
+                place, count = edges.index(edge), len(edges)
+                sizes = [len(parameter) // count for parameter in module.parameters()]
+                return [(p, slice(place * n, (place + 1) * n)) for p, n in zip(module.parameters(), sizes, strict=True)]
+        raise ValueError(f"edge {edge} has no operation {operation!r} with a map")
+
     def _candidate(
         self, module: nn.Module, whole: Candidate, active: Tensor, wide: Tensor, grid: Grid | None
     ) -> Candidate:

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from midas.config.settings import Method
-from midas.methods.attention import MIXINGS, AttentionMixing, StaticMixing, Weights, mix_images, mix_patches
 from midas.networks.operations import FactorizedReduce, ReLUConvBN
 from midas.networks.skeletons import SKELETONS
-from midas.spaces import CellSpec, Space
+from midas.spaces import Space
 from midas.supernet import backends
 from midas.supernet.candidates import Candidates, batch_norm
 from midas.supernet.mixture import Candidate
 from midas.supernet.patches import patch_grid
+from midas.supernet.weights import Change, Mixing, Place, Source, Weights, mix_patches
 
 
 class NodeView(NamedTuple):
@@ -41,6 +41,7 @@ class SearchCell(nn.Module):
     """One cell of the supernet.
 
     Attributes:
+        changes: of its weights before they mix, in this order; see `Supernet.changed`.
         p: mixing weights of the last forward pass, detached: [B or 1, edges, operations].
         pi: weights of the pairs of edges [B or 1, pairs], None without pairs.
         observer: called with a `NodeView` of each node, if set.
@@ -48,24 +49,28 @@ class SearchCell(nn.Module):
 
     def __init__(
         self,
-        spec: CellSpec,
+        number: int,
+        kind: str,
         space: Space,
-        method: Method,
-        mixing: StaticMixing | AttentionMixing,
+        source: Source,
+        mixing: Mixing,
         preprocess: list[nn.Module],
         channels: int,
         merged: bool,
         fast: bool,
     ):
         super().__init__()
-        self.spec, self.patch_size, self.mixing = spec, method.patch_size, mixing
+        self.spec, self.patch_size, self.mixing = space.cells[kind], mixing.patch_size, source
+        self.places = {node: Place(number, kind, node, slots.rows) for node, slots in source.slots.items()}
+        spec = self.spec
         self.preprocess = nn.ModuleList(preprocess)
         sources = sorted({source for source, _ in spec.edges})
         self.candidates = nn.ModuleList(
             Candidates(spec, source, channels, space.pool_norm, merged, fast) for source in sources
         )
-        self.mix = mix_patches if method.weights == "attention" and method.mixing == "patch" else mix_images
+        self.mix = mixing.mix
         self.concatenates = space.family == "darts"
+        self.changes: list[Change] = []
         self.p: Tensor | None = None
         self.pi: Tensor | None = None
         self.observer: Callable[[NodeView], None] | None = None
@@ -94,6 +99,8 @@ class SearchCell(nn.Module):
             candidates = [found[key] for key in slots.keys]
             keys = [candidate.pooled for candidate in candidates]
             weights = self.mixing(node, [pooled[source] for source in slots.sources], keys, grid)
+            for change in self.changes:
+                weights = weights.changed(change(weights.p, self.places[node]), slots)
             output = self.mix(weights, slots, candidates)
             add(output, weights.means)
             record.append(weights)
@@ -112,8 +119,8 @@ class Supernet(nn.Module):
     """All architectures of a space in one network.
 
     Args:
-        space: the space; the method may add "none" to its candidates.
-        method: where mixing weights come from.
+        space: the space.
+        mixing: where mixing weights come from, and how maps are mixed with them.
         channels: initial channels C.
         cells: as the space's skeleton counts them.
         classes: number of classes.
@@ -125,7 +132,7 @@ class Supernet(nn.Module):
     def __init__(
         self,
         space: Space,
-        method: Method,
+        mixing: Mixing,
         channels: int,
         cells: int,
         classes: int,
@@ -134,19 +141,16 @@ class Supernet(nn.Module):
         triton: bool = False,
     ):
         super().__init__()
-        self.space = space.with_none() if method.offer_none else space
-        self.method, self.merged, self.fast, self.triton = method, merged, fast, triton
-        self._shared: dict[str, StaticMixing | AttentionMixing] = {}
+        self.space, self.mixing, self.merged, self.fast, self.triton = space, mixing, merged, fast, triton
+        self.cells: list[SearchCell] = []
+        self._shared: dict[str, Source] = {}
         self.skeleton = SKELETONS[space.family](self._make_cell, channels, cells, classes, norm=_network_norm)
-        self.cells = [module for module in self.skeleton.cells if isinstance(module, SearchCell)]
         self.kinds = [layer.kind for layer in space.skeleton(cells) if layer.kind in space.cells]
 
     def _make_cell(self, kind: str, channels_in: tuple[int, ...], channels: int, reduction_prev: bool) -> SearchCell:
-        spec = self.space.cells[kind]
-        make = MIXINGS[self.method.weights]
-        mixing = self._shared.get(kind) or make(spec, self.space, self.method, channels, self.fast)
-        if make.shared:
-            self._shared[kind] = mixing
+        source = self._shared.get(kind) or self.mixing.source(self.space.cells[kind], channels, self.fast)
+        if self.mixing.shared:
+            self._shared[kind] = source
         preprocess: list[nn.Module] = [nn.Identity() for _ in channels_in]
         if self.space.family == "darts":
             older = FactorizedReduce if reduction_prev else ReLUConvBN
@@ -154,12 +158,36 @@ class Supernet(nn.Module):
                 older(channels_in[0], channels, norm=batch_norm),
                 ReLUConvBN(channels_in[1], channels, norm=batch_norm),
             ]
-        return SearchCell(spec, self.space, self.method, mixing, preprocess, channels, self.merged, self.fast)
+        number = len(self.cells)
+        cell = SearchCell(number, kind, self.space, source, self.mixing, preprocess, channels, self.merged, self.fast)
+        self.cells.append(cell)
+        return cell
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits [B, classes] of images [B, 3, H, W]."""
+        for cell in self.cells:
+            cell.mixing.begin()
+        for change in self.cells[0].changes:
+            change.begin()
         with backends.triton(self.triton):
             return self.skeleton(x)
+
+    @contextmanager
+    def changed(self, change: Change) -> Iterator[None]:
+        """Within it, nodes mix with what a change makes of their weights, after those that are held already.
+
+        Raises:
+            ValueError: each patch mixes with its own weights, of which a change knows nothing.
+        """
+        if self.mixing.mix is mix_patches:
+            raise ValueError("mixing: 'patch' is not allowed with a change of the weights of whole images")
+        for cell in self.cells:
+            cell.changes.append(change)
+        try:
+            yield
+        finally:
+            for cell in self.cells:
+                cell.changes.remove(change)
 
     def mixture(self) -> tuple[Tensor, Tensor | None]:
         """Weights of the last forward pass: p [B or 1, cells, edges, operations] and pi [B or 1, cells, pairs] or None."""
@@ -175,6 +203,20 @@ class Supernet(nn.Module):
         """All other parameters."""
         mixing = {id(p) for p in self._mixing_parameters()}
         return [p for p in self.parameters() if id(p) not in mixing]
+
+    def parameters_of(self, cell: int, edge: int, operation: str) -> list[tuple[nn.Parameter, slice]]:
+        """What one operation on one edge learns: parameters, and the part of each along its first axis that is its own.
+
+        Args:
+            cell: number of the cell.
+            edge: index of the edge in the cell.
+            operation: its name; one without parameters has none here.
+        """
+        searched = self.cells[cell]
+        source = sorted({node for node, _ in searched.spec.edges}).index(searched.spec.edges[edge][0])
+        candidates = searched.candidates[source]
+        assert isinstance(candidates, Candidates)
+        return candidates.parameters_of(edge, operation)
 
     def _mixing_parameters(self) -> list[nn.Parameter]:
         mixings = nn.ModuleList(cell.mixing for cell in self.cells)

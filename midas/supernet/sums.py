@@ -1,4 +1,4 @@
-"""What the sums of `mixture` do with maps, in torch: for every device, and for a CPU without a compiler. `cpu.sums` does the same.
+"""The sums of `mixture` in torch: for every device, and for a CPU without a compiler. `cpu.sums` and `gpu.sums` do the same.
 
 Shapes: B images, C channels, R patches, K candidates. Maps [B, C, H, W] in float64, float32 or bfloat16; all else in float32 at
 least, in which sums are kept too.

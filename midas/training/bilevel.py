@@ -1,87 +1,39 @@
-"""The two kinds of step of a first-order bilevel search (DARTS), and what they add up to in an epoch."""
+"""The two kinds of step of a bilevel search (DARTS): both optimisers, and what moves with them."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from midas.config.settings import Method, Search
-from midas.images.loader import Draws, Loader
-from midas.running.durable import FirstBad
+from midas.methods.composition import supernet_of
+from midas.methods.freezing import Frozen
+from midas.methods.learning import Learning, Step
+from midas.methods.passes import Batch, Passes
 from midas.running.memory import keep_freed_memory
 from midas.spaces import get_space
 from midas.supernet import Supernet
-from midas.training.recorded import Recorded, TrainingPass
-
-Batch = tuple[Tensor, Tensor]
-"""Images [B, 3, height, width] and labels [B]."""
+from midas.training.sums import Averages, SearchSums, entropy
 
 
-class Averages:
-    """Sums over the batches of an epoch, kept on the device until its end, in tensors that stay where they are."""
+class Bilevel:
+    """Both optimisers of a search and the two kinds of step.
 
-    def __init__(self) -> None:
-        self.sums: dict[str, Tensor] = {}
-        self.count: Tensor | None = None
-        self.bad = FirstBad()
+    Args:
+        supernet: on its device.
+        settings: of the search.
+        device: the supernet's.
+        learning: where the gradients of both steps come from.
+    """
 
-    @property
-    def batches(self) -> int:
-        """Batches that were added."""
-        return 0 if self.count is None else int(self.count)
-
-    def add(self, **values: Tensor | None) -> None:
-        """Add one batch's values."""
-        for name, value in values.items():
-            if value is not None:
-                if self.count is None:
-                    self.count = torch.zeros((), dtype=torch.int64, device=value.device)
-                if name.endswith("loss"):
-                    self.bad.look(value, self.count)
-                if name not in self.sums:
-                    self.sums[name] = torch.zeros_like(value)
-                self.sums[name] += value
-        assert self.count is not None
-        self.count += 1
-
-    def clear(self) -> None:
-        """Begin anew."""
-        for kept in (*self.sums.values(), self.count):
-            if kept is not None:
-                kept.zero_()
-        self.bad.clear()
-
-    def mean(self, name: str) -> np.ndarray | None:
-        """Mean over batches, in double precision; None for what was never added."""
-        return (self.sums[name].double() / self.batches).cpu().numpy() if name in self.sums else None
-
-    def number(self, name: str) -> float:
-        """Mean of a scalar."""
-        return float(self.sums[name].double() / self.batches)
-
-    def state(self) -> dict[str, Any]:
-        """For a checkpoint."""
-        return {"sums": self.sums, "batches": self.batches}
-
-    def restore(self, state: dict[str, Any], device: torch.device) -> None:
-        """Go on from `state`."""
-        self.sums = {name: value.to(device) for name, value in state["sums"].items()}
-        self.count = torch.tensor(state["batches"], device=device)
-
-
-class FirstOrder:
-    """Both optimisers of a search and the two kinds of step."""
-
-    def __init__(self, supernet: Supernet, settings: Search, device: torch.device):
+    def __init__(self, supernet: Supernet, settings: Search, device: torch.device, learning: Learning | None = None):
         self.supernet, self.settings, self.device = supernet, settings, device
-        self.weights, self.architecture = supernet.weight_parameters(), supernet.architecture_parameters()
+        self.learning = learning or Learning()
+        self.passes, self.frozen = Passes(supernet, settings, device, self.learning.terms), Frozen(supernet)
+        self.weights, self.architecture = self.passes.weights, self.passes.architecture
         # a graph holds its numbers: a rate that changes is a tensor, which fused optimisers read on the device, as Adam's count
         graph = {"fused": True} if settings.cuda_graph else {}
         rate = torch.tensor(settings.lr, device=device) if graph else settings.lr
@@ -99,7 +51,8 @@ class FirstOrder:
         )  # fmt: skip
 
     def begin(self, epoch: int) -> None:
-        """Set the learning rate of an epoch."""
+        """Begin an epoch, with its learning rate."""
+        self.passes.epoch = epoch
         for group in self.weight_optimizer.param_groups:
             if isinstance(group["lr"], Tensor):
                 group["lr"].fill_(self.lr(epoch))
@@ -111,67 +64,52 @@ class FirstOrder:
         s = self.settings
         return s.lr_min + (s.lr - s.lr_min) * (1 + math.cos(math.pi * epoch / s.epochs)) / 2
 
-    def loss(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Cross-entropy and accuracy (percent) of a batch."""
-        if self.settings.channels_last:
-            x = x.contiguous(memory_format=torch.channels_last)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.precision == "bfloat16"):
-            logits = self.supernet(x)
-        return F.cross_entropy(logits.float(), y), (logits.detach().argmax(1) == y).float().mean() * 100
-
-    def step(self, train: Batch, valid: Batch, sums: Sums, learns: bool = True) -> None:
+    def step(self, train: Batch, valid: Batch, sums: SearchSums, learns: bool = True) -> None:
         """A bilevel step: one of the architecture on `valid`, then one of the weights on `train`."""
-        self.architecture_step(*valid, sums.valid, learns)
-        self.weight_step(*train, sums.train)
+        self.architecture_step(train, valid, sums.valid, learns)
+        self.weight_step(train, valid, sums.train)
 
-    def architecture_step(self, x: Tensor, y: Tensor, averages: Averages, learns: bool = True) -> None:
+    def architecture_step(self, train: Batch, valid: Batch, averages: Averages, learns: bool = True) -> None:
         """One step of the architecture parameters, or a mere look at them, its statistics added to `averages`."""
-        found = self._pass(self.architecture if learns else [], x, y)
+        step = Step(self.passes, train, valid, self.weight_optimizer)
+        found = self.learning.architecture(step) if learns else self.passes.forward(valid)
         p, pi = found.p, found.pi
         averages.add(
-            valid_loss=found.loss, valid_accuracy=found.accuracy, entropy=_entropy(p), p=p.mean(0), pi=_mean(pi)
+            valid_loss=found.loss, valid_accuracy=found.accuracy, entropy=entropy(p), p=p.mean(0), pi=_mean(pi)
         )
         if learns and self.architecture_optimizer is not None:
             _set_gradients(self.architecture, found.gradients, self.settings.cuda_graph)
             self.architecture_optimizer.step()
 
-    def weight_step(self, x: Tensor, y: Tensor, averages: Averages) -> None:
+    def weight_step(self, train: Batch, valid: Batch, averages: Averages) -> None:
         """One step of the weights."""
-        found = self._pass(self.weights, x, y)
+        found = self.learning.weights(Step(self.passes, train, valid, self.weight_optimizer))
         averages.add(train_loss=found.loss, train_accuracy=found.accuracy)
         _set_gradients(self.weights, found.gradients, self.settings.cuda_graph)
+        self.frozen.still()
         if self.settings.clip:
             torch.nn.utils.clip_grad_norm_(self.weights, self.settings.clip)
         self.weight_optimizer.step()
-
-    def _pass(self, parameters: list[nn.Parameter], x: Tensor, y: Tensor) -> TrainingPass:
-        """Forward, and backward to these parameters alone: half of it is saved, and the maps that the others would need."""
-        chosen = {id(parameter) for parameter in parameters}
-        for parameter in (*self.weights, *self.architecture):
-            parameter.requires_grad_(id(parameter) in chosen)
-        with torch.set_grad_enabled(bool(parameters)):
-            loss, accuracy = self.loss(x, y)
-        gradients = torch.autograd.grad(loss, parameters, allow_unused=True) if parameters else ()
-        for parameter in (*self.weights, *self.architecture):
-            parameter.requires_grad_(True)
-        return TrainingPass(loss.detach(), accuracy, gradients, *self.supernet.mixture())
+        self.frozen.restore()
 
     def state(self) -> dict[str, Any]:
         """All that a checkpoint needs."""
         optimizer = self.architecture_optimizer
+        frozen = {"frozen": list(self.frozen.operations)} if self.frozen.operations else {}
         return {
             "supernet": self.supernet.state_dict(),
             "weight_optimizer": self.weight_optimizer.state_dict(),
             "architecture_optimizer": optimizer.state_dict() if optimizer else None,
+            **frozen,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from `state`."""
         self.supernet.load_state_dict(state["supernet"])
+        self.frozen.add(*state.get("frozen", ()))
         for name, optimizer in (("weight", self.weight_optimizer), ("architecture", self.architecture_optimizer)):
-            if (
-                optimizer is not None
-            ):  # its own groups: a search may go on with a graph that was begun without, or the reverse
+            # its own groups: a search may go on with a graph that was begun without, or the reverse
+            if optimizer is not None:
                 groups = optimizer.state_dict()["param_groups"]
                 optimizer.load_state_dict(state[f"{name}_optimizer"] | {"param_groups": groups})
 
@@ -188,89 +126,14 @@ def _mean(x: Tensor | None) -> Tensor | None:
     return None if x is None else x.mean(0)
 
 
-def _entropy(p: Tensor) -> Tensor:
-    """Mean entropy in nats of the distribution over the operations of an edge, p [images, cells, edges, operations]."""
-    share = p / p.sum(-1, keepdim=True).clamp(min=torch.finfo(p.dtype).tiny)
-    return torch.special.entr(share).sum(-1).mean()
-
-
 def make_supernet(space: str, method: Method, settings: Search, classes: int, device: torch.device) -> Supernet:
     """The supernet that a search begins with, on its device and in its memory layout."""
     if settings.fast and device.type == "cpu":
         keep_freed_memory()
     merged = device.type == "cuda" if settings.merge_edges is None else settings.merge_edges
     size = settings.channels, settings.cells, classes
-    supernet = Supernet(
+    supernet = supernet_of(
         get_space(space), method, *size, merged, settings.fast, settings.triton and device.type == "cuda"
     )
     layout = torch.channels_last if settings.channels_last else torch.contiguous_format
     return supernet.to(device).to(memory_format=layout)
-
-
-class Sums:
-    """What an epoch has come to so far: the steps that are done, and sums over them."""
-
-    def __init__(self) -> None:
-        self.step, self.train, self.valid = 0, Averages(), Averages()
-
-    def clear(self) -> None:
-        """Begin an epoch."""
-        self.step = 0
-        self.train.clear()
-        self.valid.clear()
-
-    def check(self, epoch: int) -> None:
-        """Stop where a loss isn't finite; epochs count from 0."""
-        min(self.valid.bad, self.train.bad, key=FirstBad.number).check("search", epoch)
-
-    def state(self) -> dict[str, Any]:
-        """For a checkpoint."""
-        return {"step": self.step, "train": self.train.state(), "valid": self.valid.state()}
-
-    def restore(self, state: dict[str, Any], device: torch.device) -> None:
-        """Go on from `state`."""
-        self.step = state["step"]
-        self.train.restore(state["train"], device)
-        self.valid.restore(state["valid"], device)
-
-
-class RecordedSteps:
-    """The bilevel steps of a search as CUDA graphs: batches, both passes, both optimisers and the epoch's sums in one launch.
-
-    An epoch's draws lie on the device before its first step; a step finds its own by a number that counts there.
-
-    Args:
-        method: takes the steps.
-        loaders: of the training and the validation half.
-        sums: of the epoch.
-    """
-
-    def __init__(self, method: FirstOrder, loaders: Sequence[Loader], sums: Sums):
-        self.method, self.loaders, self.sums = method, loaders, sums
-        self.next = torch.zeros(1, dtype=torch.int64, device=method.device)
-        self.draws: list[Draws] = []
-        self.graphs: dict[bool, Recorded] = {}
-
-    def begin(self, epoch: int, first: int) -> None:
-        """Draw an epoch, whose first step is the one of this number."""
-        drawn = [loader.draw(epoch) for loader in self.loaders]
-        self.draws = self.draws or drawn
-        for kept, fresh in zip(self.draws, drawn, strict=True):
-            for own, other in zip(kept, fresh, strict=True):
-                if own is not None and other is not None:
-                    own.copy_(other)
-        self.next.fill_(first)
-
-    def __call__(self, learns: bool) -> None:
-        """Take the next step; see `FirstOrder.architecture_step`."""
-        if learns not in self.graphs:
-            self.graphs[learns] = Recorded(partial(self.compute, learns))
-        self.graphs[learns]()
-
-    def compute(self, learns: bool) -> None:
-        """What is recorded."""
-        train, valid = (
-            loader.batch(drawn.at(self.next)) for loader, drawn in zip(self.loaders, self.draws, strict=True)
-        )
-        self.method.step(train, valid, self.sums, learns)
-        self.next += 1

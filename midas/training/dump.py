@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from midas.images.loader import Images, Statistics, in_order
+from midas.images.loader import in_order
+from midas.methods.passes import Batch
 from midas.supernet import Supernet
 from midas.supernet.network import NodeView
+from midas.training.searching import Searching
 
 
 @torch.no_grad()
-def write_dump(
-    path: Path, supernet: Supernet, valid: Images, statistics: Statistics, batch_size: int, classes: list[str]
-) -> float:
+def write_dump(path: Path, supernet: Supernet, batches: Iterable[Batch], labels: Tensor, classes: list[str]) -> float:
     """Write p and pi of every image of the validation half, unaugmented and with batch statistics as in search (arch.npz).
+
+    Args:
+        path: of the dump.
+        supernet: that was searched.
+        batches: all images of the half, in order.
+        labels: theirs.
+        classes: names of the classes.
 
     Arrays: p float32 [images, cells, edges, operations], pi float32 [images, cells, pairs] where there are pairs, labels
     [images], classes [classes] (their names), kinds [cells], operations [operations], edges [edges, 2] and offered
@@ -26,10 +35,10 @@ def write_dump(
         Accuracy of the supernet on these images in percent.
     """
     rows, correct = [], 0
-    for x, y in in_order(valid, statistics, batch_size):
+    for x, y in batches:
         correct += int((supernet(x).argmax(1) == y).sum())
         rows.append(supernet.mixture())
-    labels = valid.labels.cpu()
+    images, labels = len(labels), labels.cpu()
     if not supernet.cells[0].mixing.attends:  # the same weights for all images
         rows, labels = rows[:1], torch.tensor([-1])
     space = supernet.space
@@ -47,15 +56,16 @@ def write_dump(
     if pairs:
         arrays["pi"] = torch.cat(pairs).float().cpu().numpy()
     np.savez(path, **arrays)  # type: ignore[arg-type]
-    return 100 * correct / len(valid)
+    return 100 * correct / images
 
 
 @torch.no_grad()
-def write_example(path: Path, supernet: Supernet, valid: Images, statistics: Statistics, batch_size: int) -> None:
+def write_example(path: Path, search: Searching) -> None:
     """Write the maps and weights of the last node of the first cell for the first validation image (example.npz)."""
+    supernet, valid = search.bilevel.supernet, search.valid
     views: list[NodeView] = []
     supernet.cells[0].observer = views.append
-    x, _ = next(in_order(valid, statistics, batch_size))
+    x, _ = next(in_order(valid, search.statistics, search.run.search.batch_size))
     supernet(x)
     supernet.cells[0].observer = None
     view, spec = views[-1], supernet.cells[0].spec

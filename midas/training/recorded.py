@@ -1,24 +1,17 @@
-"""One forward and backward pass of a search, and any computation on the device recorded as a CUDA graph."""
+"""Any computation on the device recorded as a CUDA graph, and so the steps of a search."""
 
 from __future__ import annotations
 
 import gc
 from collections import deque
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
-from torch import Tensor
 
-
-class TrainingPass(NamedTuple):
-    """What a forward and a backward pass leave: loss and accuracy, gradients, and the weights p and pi (`Supernet.mixture`)."""
-
-    loss: Tensor
-    accuracy: Tensor
-    gradients: tuple[Tensor | None, ...]
-    p: Tensor
-    pi: Tensor | None
+from midas.images.loader import Draws, Loader
+from midas.training.bilevel import Bilevel
+from midas.training.sums import SearchSums
 
 
 class RecordingError(RuntimeError):
@@ -80,3 +73,45 @@ class Recorded:
         finally:
             gc.enable()
         self.graph = graph
+
+
+class RecordedSteps:
+    """The bilevel steps of a search as CUDA graphs: batches, both passes, both optimisers and the epoch's sums in one launch.
+
+    An epoch's draws lie on the device before its first step; a step finds its own by a number that counts there.
+
+    Args:
+        search: takes the steps.
+        loaders: of the training and the validation half.
+        sums: of the epoch.
+    """
+
+    def __init__(self, search: Bilevel, loaders: Sequence[Loader], sums: SearchSums):
+        self.search, self.loaders, self.sums = search, loaders, sums
+        self.next = torch.zeros(1, dtype=torch.int64, device=search.device)
+        self.draws: list[Draws] = []
+        self.graphs: dict[bool, Recorded] = {}
+
+    def begin(self, epoch: int, first: int) -> None:
+        """Draw an epoch, whose first step is the one of this number."""
+        drawn = [loader.draw(epoch) for loader in self.loaders]
+        self.draws = self.draws or drawn
+        for kept, fresh in zip(self.draws, drawn, strict=True):
+            for own, other in zip(kept, fresh, strict=True):
+                if own is not None and other is not None:
+                    own.copy_(other)
+        self.next.fill_(first)
+
+    def __call__(self, learns: bool) -> None:
+        """Take the next step; see `Bilevel.architecture_step`."""
+        if learns not in self.graphs:
+            self.graphs[learns] = Recorded(partial(self.compute, learns))
+        self.graphs[learns]()
+
+    def compute(self, learns: bool) -> None:
+        """What is recorded."""
+        train, valid = (
+            loader.batch(drawn.at(self.next)) for loader, drawn in zip(self.loaders, self.draws, strict=True)
+        )
+        self.search.step(train, valid, self.sums, learns)
+        self.next += 1

@@ -1,0 +1,103 @@
+"""What a method is made of: its keys in a configuration, read here and nowhere else.
+
+A method is a composition: a source of mixing weights (`static`, `attention`) with a distribution (`distributions`), a way to mix,
+how architecture and weights learn (`learning`), what happens at an epoch's end and which epoch's cell is taken (`epochs`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from midas.config.settings import Method
+from midas.methods.attention import AttentionMixing
+from midas.methods.distributions import DISTRIBUTIONS, DRAWN
+from midas.methods.epochs import Choice, Hook
+from midas.methods.learning import Learning
+from midas.methods.static import StaticMixing
+from midas.spaces import Space
+from midas.supernet import Supernet
+from midas.supernet.weights import Mixing, mix_images, mix_patches
+
+
+@dataclass(frozen=True)
+class Composition:
+    """A method on a space. What has a default here is first-order DARTS in all methods of today.
+
+    Attributes:
+        space: the space, with "none" among its candidates where the method offers it.
+        mixing: where weights come from, and how maps are mixed with them.
+        learning: how architecture and weights learn, and terms of the architecture's loss.
+        hooks: make what is called at the end of each epoch, in this order.
+        choice: which epoch's weights are decoded, and when a search ends early.
+        warmup_epochs: epochs at the start in which the architecture stays as it was drawn.
+        decode_none: whether "none" may be decoded; None: as the space says.
+        decode_batch: images in a batch of the dump that is decoded; None: as in search.
+    """
+
+    space: Space
+    mixing: Mixing
+    learning: Learning = field(default_factory=Learning)
+    hooks: Sequence[Callable[[], Hook]] = ()
+    choice: Choice = field(default_factory=Choice)
+    warmup_epochs: int = 0
+    decode_none: bool | None = None
+    decode_batch: int | None = None
+
+
+def compose(method: Method, space: Space) -> Composition:
+    """The composition of a method's keys, see `Method` for what each means."""
+    space = space.with_none() if method.offer_none else space
+    return Composition(
+        space,
+        SOURCES[method.weights](method, space),
+        warmup_epochs=method.warmup_epochs,
+        decode_none=method.decode_none,
+        decode_batch=method.decode_batch,
+    )
+
+
+def supernet_of(
+    space: Space,
+    method: Method,
+    channels: int,
+    cells: int,
+    classes: int,
+    merged: bool = False,
+    fast: bool = True,
+    triton: bool = False,
+) -> Supernet:
+    """The supernet of a method, see `Supernet` for the other arguments."""
+    composition = compose(method, space)
+    return Supernet(composition.space, composition.mixing, channels, cells, classes, merged, fast, triton)
+
+
+def distribution_of(method: Method, space: Space) -> str:
+    """The softmax set of a method on a space, its default resolved."""
+    if method.distribution is not None:
+        return method.distribution
+    return "pairs" if method.weights == "attention" and space.kept_edges == 2 else "edge"
+
+
+def _static(method: Method, space: Space) -> Mixing:
+    name = distribution_of(method, space)
+    return Mixing(
+        lambda spec, channels, fast: StaticMixing(spec, space, DISTRIBUTIONS[name], draws=name in DRAWN),
+        shared=True,
+        mix=mix_images,
+        patch_size=method.patch_size,
+    )
+
+
+def _attention(method: Method, space: Space) -> Mixing:
+    name = distribution_of(method, space)
+    return Mixing(
+        lambda spec, channels, fast: AttentionMixing(spec, space, method, name, channels, fast),
+        shared=False,
+        mix=mix_patches if method.mixing == "patch" else mix_images,
+        patch_size=method.patch_size,
+    )
+
+
+SOURCES: dict[str, Callable[[Method, Space], Mixing]] = {"static": _static, "attention": _attention}
+"""Key `weights` of a method -> where its mixing weights come from."""

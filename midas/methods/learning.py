@@ -1,0 +1,73 @@
+"""How architecture and weights learn: where the gradient of each step comes from.
+
+A gradient may take several passes, some of them with other weights of the operations; what it changes it undoes. The optimisers
+lie above (`midas.training.bilevel`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+
+from midas.methods.passes import Batch, Passes, Term, TrainingPass
+from midas.supernet.weights import Change
+
+
+class Step(NamedTuple):
+    """What a gradient is found with.
+
+    Attributes:
+        passes: of the supernet; they know the epoch.
+        train: batch of the training half.
+        valid: batch of the validation half.
+        weight_optimizer: with the learning rate of the epoch and the momentum of the weights.
+    """
+
+    passes: Passes
+    train: Batch
+    valid: Batch
+    weight_optimizer: torch.optim.Optimizer
+
+
+Gradient = Callable[[Step], TrainingPass]
+
+
+def first_order(step: Step) -> TrainingPass:
+    """The architecture's gradient on the validation batch, with the weights as they are (DARTS, first order)."""
+    return step.passes.of_architecture(step.valid)
+
+
+def on_train(step: Step) -> TrainingPass:
+    """The weights' gradient on the training batch."""
+    return step.passes.of_weights(step.train)
+
+
+class Learning(NamedTuple):
+    """How a search learns.
+
+    Attributes:
+        architecture: gradient of the architecture parameters.
+        weights: gradient of the network's weights.
+        terms: of the architecture's loss beside the cross-entropy.
+    """
+
+    architecture: Gradient = first_order
+    weights: Gradient = on_train
+    terms: tuple[Term, ...] = ()
+
+
+def perturbed(change: Callable[[Step], Change], gradient: Gradient = on_train) -> Gradient:
+    """A gradient with other weights of the operations; afterwards they and the architecture parameters are what they were.
+
+    Args:
+        change: makes the change of a step.
+        gradient: what is found within it.
+    """
+
+    def found(step: Step) -> TrainingPass:
+        with step.passes.supernet.changed(change(step)):
+            return gradient(step)
+
+    return found

@@ -1,0 +1,89 @@
+"""Forward and backward passes of a supernet: what a step of a search learns from a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from midas.config.settings import Search
+from midas.supernet import Supernet
+
+Batch = tuple[Tensor, Tensor]
+"""Images [B, 3, height, width] and labels [B]."""
+
+Term = Callable[[Supernet, int], Tensor]
+"""What is added to the architecture's loss: a scalar of the supernet after its forward pass, and of the epoch (from 0)."""
+
+
+class TrainingPass(NamedTuple):
+    """What a forward and a backward pass leave.
+
+    Attributes:
+        loss: cross-entropy, without other terms.
+        accuracy: in percent.
+        gradients: of the parameters that were asked for.
+        p: weights of the pass (`Supernet.mixture`).
+        pi: likewise.
+    """
+
+    loss: Tensor
+    accuracy: Tensor
+    gradients: tuple[Tensor | None, ...]
+    p: Tensor
+    pi: Tensor | None
+
+
+class Passes:
+    """Passes of one supernet.
+
+    Args:
+        supernet: on its device.
+        settings: of the search.
+        device: the supernet's.
+        terms: of the architecture's loss beside the cross-entropy.
+
+    Attributes:
+        epoch: that the search is in, from 0.
+    """
+
+    def __init__(self, supernet: Supernet, settings: Search, device: torch.device, terms: Sequence[Term] = ()):
+        self.supernet, self.settings, self.device, self.terms = supernet, settings, device, terms
+        self.weights, self.architecture = supernet.weight_parameters(), supernet.architecture_parameters()
+        self.epoch = 0
+
+    def loss(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Cross-entropy and accuracy (percent) of a batch."""
+        if self.settings.channels_last:
+            x = x.contiguous(memory_format=torch.channels_last)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.precision == "bfloat16"):
+            logits = self.supernet(x)
+        return F.cross_entropy(logits.float(), y), (logits.detach().argmax(1) == y).float().mean() * 100
+
+    def of_weights(self, batch: Batch) -> TrainingPass:
+        """A pass back to the network's weights."""
+        return self._pass(self.weights, *batch)
+
+    def of_architecture(self, batch: Batch) -> TrainingPass:
+        """A pass back to the architecture parameters."""
+        return self._pass(self.architecture, *batch, self.terms)
+
+    def forward(self, batch: Batch) -> TrainingPass:
+        """A pass forward alone."""
+        return self._pass([], *batch)
+
+    def _pass(self, parameters: list[nn.Parameter], x: Tensor, y: Tensor, terms: Sequence[Term] = ()) -> TrainingPass:
+        """Forward, and backward to these parameters alone: half of it is saved, and the maps that the others would need."""
+        chosen = {id(parameter) for parameter in parameters}
+        for parameter in (*self.weights, *self.architecture):
+            parameter.requires_grad_(id(parameter) in chosen)
+        with torch.set_grad_enabled(bool(parameters)):
+            loss, accuracy = self.loss(x, y)
+            whole = sum((term(self.supernet, self.epoch) for term in terms), loss)
+        gradients = torch.autograd.grad(whole, parameters, allow_unused=True) if parameters else ()
+        for parameter in (*self.weights, *self.architecture):
+            parameter.requires_grad_(True)
+        return TrainingPass(loss.detach(), accuracy, gradients, *self.supernet.mixture())

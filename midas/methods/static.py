@@ -1,0 +1,52 @@
+"""Static architecture parameters as the source of mixing weights (DARTS, Liu et al., ICLR 2019)."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from midas.methods.distributions import Distribution
+from midas.spaces import CellSpec, Space
+from midas.supernet.weights import Source, Weights
+
+
+class StaticMixing(Source):
+    """DARTS's architecture parameters: one logit for each (edge, operation), shared by all cells of a kind and all images.
+
+    Args:
+        spec: kind of cell.
+        space: its space.
+        distribution: from logits to weights.
+        draws: whether it draws at random. Then weights are computed once in a forward pass, and all cells share them; else
+            each cell asks for its own, which are the same.
+    """
+
+    attends = False
+
+    def __init__(self, spec: CellSpec, space: Space, distribution: Distribution, draws: bool = False):
+        super().__init__(spec, space)
+        self.alpha = nn.Parameter(1e-3 * torch.randn(len(spec.edges), len(space.operations)))
+        self.distribution, self.draws = distribution, draws
+        self.drawn: dict[int, Weights] = {}
+        offered = torch.tensor([[o in candidates for o in space.operations] for candidates in spec.candidates])
+        self.missing: torch.Tensor
+        self.register_buffer("missing", ~offered, persistent=False)
+
+    def begin(self) -> None:
+        """See `Source.begin`."""
+        self.drawn.clear()
+
+    def forward(self, node: int, *_: object) -> Weights:
+        """Weights of a node, the same for all images; the other arguments of `Source.forward` are not used."""
+        if not self.draws:
+            return self._weights(node)
+        if node not in self.drawn:
+            self.drawn[node] = self._weights(node)
+        return self.drawn[node]
+
+    def _weights(self, node: int) -> Weights:
+        slots = self.slots[node]
+        logits = self.alpha[slots.rows].masked_fill(self.missing[slots.rows], -torch.inf)
+        with torch.autocast(logits.device.type, enabled=False):
+            p, pi = self.distribution(logits[None])
+            return Weights(p, pi, slots.share(p))
