@@ -24,7 +24,8 @@ from typing import Any
 import numpy as np
 import yaml
 
-from midas.analysis.dumps import load_dump, load_metrics
+from midas.analysis.dumps import load_dump
+from midas.analysis.results import load_metrics
 from midas.analysis.run_facts import metrics_files
 from midas.plan.check import load, read_config
 from midas.plan.plan import Plan

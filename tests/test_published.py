@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import yaml
 
-from midas.analysis.claims.judging import write_claims
+from midas.analysis.claims.writing import write_claims
 from midas.analysis.tables.making import make
 from midas.methods.decoding import decode_dump
 from midas.plan.check import load
