@@ -11,178 +11,21 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import statistics
 import sys
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
-from torch import nn
 
-from benchmarks.plain import PlainSupernet
-from midas.config.settings import Method, Retrain, Search, Transfer
-from midas.measuring.timing import SyntheticSearch, median_interval, random_batch
-from midas.methods.decoding import random_genotype
-from midas.networks.depthwise import use_own_gradients
-from midas.networks.skeletons import build
-from midas.running.memory import peak_resident
-from midas.running.processes import Group
+from benchmarks.contest.contestants import CELLS, STATIC, Contestant
+from benchmarks.contest.turns import Turns, measure
+from midas.measuring.timing import median_interval
 from midas.running.provenance import processor, versions
-from midas.spaces import get_space
-from midas.training.bilevel import make_supernet
-from midas.training.recorded import Recorded
 
 LATEST = Path(__file__).with_name("latest.json")
-CELLS = {"nas_bench_201": 5, "darts": 8}
-"""Cells of the paper's supernets."""
-CLASSES = 10
-MIDAS, STATIC = Method(), Method(weights="static")
-
-
-@dataclass(frozen=True)
-class Contestant:
-    """What takes part.
-
-    Attributes:
-        kind: plain (a pass of plain code's static supernet), pass, step (of a search); network or plain_network (a found cell is
-            retrained), transfer or plain_transfer (it is trained on large images).
-        space: name of the space.
-        method: of a pass or step.
-        precision: float32 or bfloat16.
-        device: cpu or cuda.
-        threads: of a CPU.
-        batch: images.
-        channels: initial ones.
-        cells: as the configuration counts them.
-        cuda_graph, merge_edges, triton: see `Search`.
-        side: of the images in pixels.
-    """
-
-    kind: str
-    space: str
-    method: Method = MIDAS
-    precision: str = "float32"
-    device: str = "cpu"
-    threads: int = 2
-    batch: int = 64
-    channels: int = 16
-    cells: int = 5
-    cuda_graph: bool = False
-    merge_edges: bool | None = None
-    triton: bool = False
-    side: int = 32
-
-
-def stepper(c: Contestant) -> Callable[[], object]:
-    """Makes a contestant; each call computes once."""
-    torch.manual_seed(0)
-    device = torch.device(c.device)
-    x, y = random_batch(c.batch, (c.side, c.side), CLASSES, device)
-    ways = {"cuda_graph": c.cuda_graph, "merge_edges": c.merge_edges, "triton": c.triton}
-    settings = Search(channels=c.channels, cells=c.cells, epochs=1, batch_size=c.batch, precision=c.precision, **ways)
-    if c.kind == "step":
-        search = SyntheticSearch(c.space, c.method, settings, CLASSES, device)
-        return lambda: search.step((x, y), (x, y))
-    if c.kind.endswith(("network", "transfer")):
-        return _training(c, device)
-    if c.kind == "plain":
-        network: nn.Module = PlainSupernet(get_space(c.space), c.channels, c.cells, CLASSES).to(device)
-    else:
-        network = make_supernet(c.space, c.method, settings, CLASSES, device)
-        x = x.contiguous(memory_format=torch.channels_last)
-
-    def training_pass() -> None:
-        with torch.autocast(c.device, torch.bfloat16, enabled=c.precision == "bfloat16"):
-            logits = network(x)
-        F.cross_entropy(logits.float(), y).backward()
-        for parameter in network.parameters():
-            parameter.grad = None
-
-    return Recorded(training_pass) if c.cuda_graph and device.type == "cuda" and c.kind == "pass" else training_pass
-
-
-def _training(c: Contestant, device: torch.device) -> Callable[[], object]:
-    """A step of training a random cell, as the pipeline does it or plainly."""
-    from midas import retrain, transfer  # timm takes seconds
-
-    plain, large = c.kind.startswith("plain"), c.kind.endswith("transfer")
-    genotype, auxiliary = random_genotype(get_space(c.space), 0), c.cells >= 3
-    network = build(genotype, c.channels, c.cells, CLASSES, auxiliary, imagenet=large)
-    network.to(device).to(memory_format=torch.contiguous_format if plain else torch.channels_last)
-    use_own_gradients(network, fast=not plain)
-    protocol: dict[str, Any] = {
-        **{"channels": c.channels, "cells": c.cells, "epochs": 2, "batch_size": c.batch},
-        **{"precision": c.precision, "channels_last": not plain},
-    }
-    trainer: retrain.Trainer | transfer.Trainer
-    if large:
-        settings = Transfer(dataset="imagenet", methods=["random"], warmup_epochs=1, **protocol)
-        trainer = transfer.Trainer(network, settings, 0, CLASSES, 1, Group(device))
-    else:
-        trainer = retrain.Trainer(network, Retrain(**protocol), seed=0)
-    batch = random_batch(c.batch, (c.side, c.side), CLASSES, device)
-    return lambda: trainer.train([batch], 1)
-
-
-def work(connection: Connection, contestant: Contestant) -> None:
-    """A process: (wall seconds, CPU seconds, peak bytes) of a turn for each message that comes."""
-    torch.set_num_threads(contestant.threads)
-    cuda = contestant.device == "cuda"
-    channels = (
-        16 if contestant.kind.endswith("transfer") else 2
-    )  # with fewer oneDNN crashes on large maps, see `midas.plan.check`
-    smallest = replace(
-        contestant, batch=2, channels=channels, cells=get_space(contestant.space).min_cells, cuda_graph=False
-    )
-    if not cuda:
-        stepper(smallest)()
-    before = 0 if cuda else peak_resident()
-    if cuda:
-        torch.cuda.reset_peak_memory_stats()
-    step = stepper(contestant)
-    while connection.recv():
-        start, cpu = time.perf_counter(), time.process_time()
-        step()
-        if cuda:
-            torch.cuda.synchronize()
-        taken = time.perf_counter() - start, time.process_time() - cpu
-        connection.send((*taken, torch.cuda.max_memory_allocated() if cuda else peak_resident() - before))
-
-
-Turns = list[tuple[float, float, int]]
-
-
-def measure(contestants: list[Contestant], repeats: int, warm_up: int = 2, at_once: bool = False) -> list[Turns]:
-    """Turns of each contestant, `warm_up` of each before those that count; one after the other, or all at once."""
-    context, started = multiprocessing.get_context("spawn"), []
-    for contestant in contestants:
-        mine, theirs = context.Pipe()
-        process = context.Process(target=work, args=(theirs, contestant), daemon=True)
-        process.start()
-        theirs.close()
-        started.append((process, mine))
-    turns: list[Turns] = [[] for _ in contestants]
-    for repeat in range(warm_up + repeats):
-        order = list(zip(turns, started, contestants, strict=True))[:: -1 if repeat % 2 else 1]
-        for group in [order] if at_once else [[one] for one in order]:
-            for _, (_, connection), _ in group:
-                connection.send(True)
-            for own, (_, connection), contestant in group:
-                try:
-                    own.append(connection.recv())
-                except EOFError:
-                    sys.exit(f"{contestant}: its process ended; most likely memory didn't suffice")
-    for process, connection in started:
-        connection.send(False)
-        process.join()
-    return [found[warm_up:] for found in turns]
 
 
 def row(

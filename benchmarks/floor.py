@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.bench import CELLS, Contestant, stepper
+from benchmarks.contest.contestants import CELLS, Contestant, stepper
 from midas.methods import attention as mixing
 from midas.methods.composition import supernet_of
 from midas.networks import depthwise

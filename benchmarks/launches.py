@@ -18,9 +18,9 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from benchmarks.bench import CELLS, CLASSES
+from benchmarks.contest.contestants import CELLS, CLASSES
+from benchmarks.contest.plain import PlainSupernet
 from benchmarks.lease.compiled import without_gpu
-from benchmarks.plain import PlainSupernet
 from midas.config.settings import Method
 from midas.methods.composition import supernet_of
 from midas.networks.depthwise import use_own_gradients

@@ -16,7 +16,8 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 
-from benchmarks.bench import MIDAS, STATIC, Contestant, measure
+from benchmarks.contest.contestants import MIDAS, STATIC, Contestant
+from benchmarks.contest.turns import measure
 from midas.running.provenance import processor, versions
 
 BASE = Contestant("step", "nas_bench_201", batch=32, channels=8, cells=1)

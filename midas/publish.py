@@ -10,22 +10,19 @@ becomes "cifar", and a folder of results that lies elsewhere becomes the one of 
 from __future__ import annotations
 
 import argparse
-import csv
-import io
-import json
 import os
-import re
 import shutil
 import sys
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 import yaml
 
-from midas.analysis.dumps import load_dump, load_metrics
+from midas.analysis.dumps import load_dump
+from midas.analysis.results import load_metrics
 from midas.analysis.run_facts import metrics_files
+from midas.files.machine_paths import OF_A_MACHINE, last_name, places_in, shorten_text, shorten_values
 from midas.plan.check import load, read_config
 from midas.plan.plan import Plan
 
@@ -44,17 +41,6 @@ BESIDE = ("history.csv", "steps.csv", "log.txt")
 EMBEDDED = ("digits", "digit_pairs")
 """Data sets whose images come with scikit-learn and may be shown."""
 
-BEGINS = r"(?:(?<=file://)|(?<![\w./*}]))"
-OF_A_MACHINE = re.compile(BEGINS + r"/[\w.-]+/[\w.-]+[^\s\"']*")
-"""An absolute path in a text."""
-PLACES = {
-    *("path", "split", "table", "genotype", "history", "dump", "data_root", "nas_bench_201_table", "cifar10_split"),
-    *("claims", "results_dir", "figures_dir"),
-}
-"""Keys of configurations whose values are paths."""
-STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
-"""In a JSON text."""
-
 
 def publish(plan: Plan) -> Path:
     """Write results/published/{size} anew.
@@ -69,7 +55,7 @@ def publish(plan: Plan) -> Path:
     missing = [path for path in [*needed, *dumps] if not path.exists()]
     if missing:
         raise ValueError("\n".join(f"{path}: missing; the size must be finished" for path in missing))
-    target = Path(_last_name(plan.config.results_dir)) / PUBLISHED / plan.config.size
+    target = Path(last_name(plan.config.results_dir)) / PUBLISHED / plan.config.size
     fresh = target.with_name(f".{target.name}.{os.getpid()}")  # what was published stays until all of this is there
     try:
         for path in [*needed, *_beside(needed), *dumps]:
@@ -132,7 +118,7 @@ def _places_of(plan: Plan, folder: Path) -> list[str]:
         ValueError: a file isn't JSON.
     """
     contents = [load_metrics(path) for path in _texts(folder) if path.name == "metrics.json"]
-    found = sorted(set(_places([plan.config.model_dump(mode="json"), *contents])), key=len, reverse=True)
+    found = sorted(set(places_in([plan.config.model_dump(mode="json"), *contents])), key=len, reverse=True)
     own = [str(Path(place)) for place in (plan.config.results_dir, plan.config.figures_dir)]
     return sorted(found, key=lambda place: place not in own)
 
@@ -141,64 +127,8 @@ def _shorten_texts(folder: Path, places: list[str]) -> None:
     """Shorten the absolute paths in the texts of a folder, which stay valid JSON and CSV; other bytes stay as they are."""
     for path in _texts(folder):
         text = path.read_text()
-        if (shorter := _shortened(text, path.suffix, places)) != text:
+        if (shorter := shorten_text(text, path.suffix, places)) != text:
             path.write_text(shorter)
-
-
-def _places(content: Any) -> Iterator[str]:
-    """The absolute paths among the values of a configuration."""
-    if isinstance(content, dict):
-        for key, value in content.items():
-            if key in PLACES and isinstance(value, str) and value.startswith("/") and _last_name(value):
-                yield value.rstrip("/")
-            yield from _places(value)
-    elif isinstance(content, list):
-        for value in content:
-            yield from _places(value)
-
-
-def _shorter(text: str, places: list[str]) -> str:
-    """A plain text whose paths are shortened, first those that configurations name: they may hold spaces, or one name alone."""
-    for place in places:
-        name = _last_name(place)
-        text = re.sub(f"{BEGINS}{re.escape(place)}(?![\\w.-])", lambda _, name=name: name, text)  # type: ignore[misc]
-    return OF_A_MACHINE.sub(lambda found: _last_name(found[0]), text)
-
-
-def _shortened(text: str, suffix: str, places: list[str]) -> str:
-    """The text of a kind of file with its paths shortened."""
-
-    def token(found: re.Match[str]) -> str:
-        value = json.loads(found[0])
-        shorter = _shorter(value, places)
-        return found[0] if shorter == value else json.dumps(shorter)
-
-    if suffix == ".json":
-        return STRING.sub(token, text)
-    if suffix == ".csv":
-        rows = list(csv.reader(io.StringIO(text, newline="")))
-        shortened = [[_shorter(cell, places) for cell in row] for row in rows]
-        if shortened == rows:
-            return text
-        table = io.StringIO()
-        csv.writer(table, lineterminator="\n").writerows(shortened)
-        return table.getvalue()
-    return _shorter(text, places)
-
-
-def _in_values(content: Any, places: list[str]) -> Any:
-    """Values of a configuration with their paths shortened."""
-    if isinstance(content, dict):
-        return {key: _in_values(value, places) for key, value in content.items()}
-    if isinstance(content, list):
-        return [_in_values(value, places) for value in content]
-    return _shorter(content, places) if isinstance(content, str) else content
-
-
-def _last_name(path: str) -> str:
-    """The last name of an absolute path, with what follows it in a text; another one as it is."""
-    name = path.rstrip(",:;.)]}")
-    return PurePosixPath(name).name + path[len(name) :] if path.startswith("/") else path
 
 
 def _refuse_paths(folder: Path) -> None:
@@ -236,12 +166,12 @@ def _config(plan: Plan, target: Path, places: list[str]) -> str:
     for key in ("data_root", "cifar10_split"):  # not needed to redraw
         raw.pop(key, None)
     for key in ("results_dir", "figures_dir"):
-        raw[key] = (Path(_last_name(getattr(plan.config, key))) / PUBLISHED).as_posix()
+        raw[key] = (Path(last_name(getattr(plan.config, key))) / PUBLISHED).as_posix()
     if Path(plan.config.claims).is_absolute():
         raw["claims"] = (target / CLAIMS).as_posix()
     if plan.config.analysis and plan.config.analysis.dataset not in EMBEDDED:
         raw["analysis"]["example"] = False
-    raw = _in_values(raw, places)
+    raw = shorten_values(raw, places)
     head = f"# Written by `python -m midas.publish`; redrawn by `make figures`. {' '.join(raw['note'].split())}.\n"
     return head + yaml.safe_dump(raw, sort_keys=False, default_flow_style=None, width=120)
 

@@ -9,11 +9,13 @@ import pytest
 import torch
 from plain_supernet import PlainSupernet as Oracle
 
-from benchmarks.bench import CELLS, LATEST, Contestant, measure, row, table
+from benchmarks.bench import LATEST, row, table
+from benchmarks.contest.contestants import CELLS, Contestant
+from benchmarks.contest.plain import PlainSupernet
+from benchmarks.contest.turns import measure
 from benchmarks.floor import table as floor_table
 from benchmarks.launches import Counting
 from benchmarks.launches import table as launches_table
-from benchmarks.plain import PlainSupernet
 from midas.config.settings import Method
 from midas.spaces import SPACES
 

@@ -15,7 +15,8 @@ from scipy.stats import binomtest
 
 from midas.analysis import literature
 from midas.analysis.claims import judging
-from midas.analysis.claims.judging import METRICS, NOT_REPRODUCED, NOT_TESTED, REPRODUCED, judge_all, to_markdown
+from midas.analysis.claims.judging import METRICS, NOT_REPRODUCED, NOT_TESTED, REPRODUCED, judge_all
+from midas.analysis.claims.writing import to_markdown
 from midas.config.keys import Config
 from midas.plan.claims import Metric, read_claims
 from midas.plan.plan import Plan

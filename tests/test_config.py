@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import midas.config.settings
-from midas.analysis.statistics.weights import FEWEST_IMAGES
+from midas.analysis.statistics.dip import FEWEST_IMAGES
 from midas.config import keys as config
 from midas.config.keys import Analysis, Config, ConfigError, Experiment
 from midas.config.settings import Cost, Method, Retrain, Search, Strict, Transfer, UserDataset

@@ -19,13 +19,13 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from test_analysis import DARTS_CELL, NB201_CELL, NOTE, make_config, with_config, write_results
 
-from midas.analysis.dumps import load_number, load_table
 from midas.analysis.figures import cells, style
 from midas.analysis.figures import drawing as figures
 from midas.analysis.figures.dip import median_test
 from midas.analysis.figures.found_cells import draw_genotype
 from midas.analysis.figures.style import operation_label
-from midas.analysis.statistics import weights as statistics
+from midas.analysis.results import load_number, load_table
+from midas.analysis.statistics import writing as statistics
 from midas.config.keys import Config
 from midas.methods.decoding import random_genotype
 from midas.plan.plan import Plan

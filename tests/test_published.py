@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 import yaml
 
-from midas.analysis.claims.judging import write_claims
+from midas.analysis.claims.writing import write_claims
 from midas.analysis.tables.making import make
+from midas.files.machine_paths import OF_A_MACHINE
 from midas.methods.decoding import decode_dump
 from midas.plan.check import load
 from midas.plan.runs import PresentRun
-from midas.publish import OF_A_MACHINE
 from midas.running.provenance import instructions, processor
 from midas.spaces import get_space
 from midas.spaces.genotype import load as load_genotype

@@ -20,7 +20,7 @@ from test_analysis import NOTE
 from test_claims import fabricate, make_config
 
 from midas.analysis import markdown, run_facts
-from midas.analysis.claims import judging as claims
+from midas.analysis.claims import writing as claims
 from midas.analysis.claims.judging import judge_all
 from midas.analysis.report import page as report
 from midas.analysis.report import rulegraph

@@ -10,16 +10,17 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from midas import retrain as module
 from midas.config.settings import Retrain, UserDataset
 from midas.images.datasets import resolve
 from midas.images.loader import Statistics, in_order, load
 from midas.networks.counting import count
 from midas.networks.skeletons import build
 from midas.plan.runs import RetrainRun
-from midas.retrain import Trainer, retrain
+from midas.retrain import retrain
 from midas.spaces.genotype import load as load_genotype
 from midas.spaces.genotype import parse
+from midas.training import retraining as module
+from midas.training.retraining import Retraining as Trainer
 
 OUTPUTS = ("history.csv", "model.safetensors", "metrics.json")
 NAS_BENCH_201 = "|nor_conv_3x3~0|+|none~0|avg_pool_3x3~1|+|skip_connect~0|nor_conv_1x1~1|none~2|"

@@ -19,8 +19,11 @@ from test_analysis import make_config, write_results
 from midas.analysis.dumps import Dump
 from midas.analysis.figures.dip import dip
 from midas.analysis.figures.similarity import class_similarity
-from midas.analysis.statistics import weights as statistics
 from midas.analysis.statistics.class_tests import class_effect, group_test
+from midas.analysis.statistics.dip import MOST_TABULATED, dip_summary, dip_tests
+from midas.analysis.statistics.similarity import similarity
+from midas.analysis.statistics.weights import weights
+from midas.analysis.statistics.writing import statistics
 from midas.config.keys import Config
 from midas.plan.plan import Plan
 from midas.plan.runs import PresentRun
@@ -70,11 +73,11 @@ def planted_dump(seed: int, modes: bool = False, classes: float = 0.0, groups: f
 
 def test_beyond_the_table_of_p_values_they_are_those_of_its_last_row(recwarn: pytest.WarningsRecorder) -> None:
     """For the same sqrt(images) * dip; that of the package itself, which says nothing but that it is not exact."""
-    last = statistics.MOST_TABULATED
+    last = MOST_TABULATED
     assert last == Consts._MAX_SAMPLE_SIZE
     draw = np.random.default_rng(0)
     p = 0.5 + 0.01 * draw.uniform(size=(last + 8_000, 1, 1, 2))
-    tests = statistics.dip_tests(small_dump(p, [0] * len(p)))
+    tests = dip_tests(small_dump(p, [0] * len(p)))
     assert [str(warning.message) for warning in recwarn if "Sample size" in str(warning.message)] == []
     for dip_value, p_value in zip(tests["dip"], tests["p_value"], strict=True):
         same = dip_value * (len(p) / last) ** 0.5
@@ -84,7 +87,7 @@ def test_beyond_the_table_of_p_values_they_are_those_of_its_last_row(recwarn: py
 def test_similarity_equals_cosines_by_hand() -> None:
     # class means (1, 0), (0, 1), (1, 1) / 2: raw cosines 0, 1/sqrt(2), 1/sqrt(2)
     p = np.array([[0.5, 0], [1.5, 0], [0, 1], [0.5, 0.5]])[:, None, None, :]
-    table = statistics.similarity(small_dump(p, [0, 0, 1, 2])).set_index(["class_a", "class_b"])
+    table = similarity(small_dump(p, [0, 0, 1, 2])).set_index(["class_a", "class_b"])
     assert table.loc[("cat", "dog"), "cosine"] == pytest.approx(0)
     assert table.loc[("cat", "ship"), "cosine"] == pytest.approx(2**-0.5)
     # the mean over classes is (1/2, 1/2): ship equals it, cat and dog lie opposite each other
@@ -93,7 +96,7 @@ def test_similarity_equals_cosines_by_hand() -> None:
 
 
 def test_similarity_leaves_out_classes_without_images() -> None:
-    table = statistics.similarity(small_dump(np.random.default_rng(0).random((4, 1, 1, 2)), [0, 0, 2, 2]))
+    table = similarity(small_dump(np.random.default_rng(0).random((4, 1, 1, 2)), [0, 0, 2, 2]))
     assert sorted(set(table["class_a"])) == ["cat", "ship"]
 
 
@@ -105,13 +108,13 @@ def test_dip_test_finds_two_modes_and_skips_what_is_constant_up_to_rounding() ->
     p[:, 0, 1, 0] = 0.25 + 1e-6 * (two_modes > 0.5)  # no more than rounding: no test
     p[:, 0, 1, 1] = two_modes  # not offered: no test
     offered = np.array([[[True, True], [True, False]]])
-    tests = statistics.dip_tests(small_dump(p, [0] * 400, offered))
+    tests = dip_tests(small_dump(p, [0] * 400, offered))
     assert list(zip(tests["edge"], tests["operation"], strict=True)) == [(0, "none"), (0, "skip_connect")]
     assert tests["p_value"][0] < 0.001
     assert tests["p_value"][1] > 0.05
     dip, p_value = diptest(p[:, 0, 0, 1].astype(np.float32).astype(np.float64))
     assert (tests["dip"][1], tests["p_value"][1]) == (dip, p_value)
-    summary = statistics.dip_summary(tests, int(offered.sum()))
+    summary = dip_summary(tests, int(offered.sum()))
     keys = ("tested", "constant", "rejected", "rejected_share", "rejected_benjamini_hochberg")
     assert [summary[key] for key in keys] == [2, 1, 1, 0.5, 1]
 
@@ -120,7 +123,7 @@ def test_dip_test_leaves_out_what_float32_makes_steps_of() -> None:
     normal = np.random.default_rng(0).normal(size=25_000)
     coarse, fine = (np.float32(0.2 + deviation * normal) for deviation in (1e-6, 1.1e-5))
     assert diptest(coarse.astype(np.float64))[1] < 0.05  # one mode, and yet
-    tests = statistics.dip_tests(small_dump(np.stack([coarse, fine], axis=1)[:, None, None, :], [0] * 25_000))
+    tests = dip_tests(small_dump(np.stack([coarse, fine], axis=1)[:, None, None, :], [0] * 25_000))
     assert tests["operation"].tolist() == ["skip_connect"]
     assert tests["p_value"][0] > 0.05
 
@@ -128,17 +131,17 @@ def test_dip_test_leaves_out_what_float32_makes_steps_of() -> None:
 def test_dip_of_two_points_is_the_largest_there_is() -> None:
     # Hartigan and Hartigan 1985: the dip lies between 1 / (2 n) and 1/4
     p = np.repeat([0.0, 1.0], 50)[:, None, None, None]
-    assert statistics.dip_tests(small_dump(p, [0] * 100))["dip"][0] == pytest.approx(0.25, abs=0.01)
+    assert dip_tests(small_dump(p, [0] * 100))["dip"][0] == pytest.approx(0.25, abs=0.01)
 
 
 def test_correction_for_many_tests_rejects_less() -> None:
-    summary = statistics.dip_summary(pd.DataFrame({"p_value": [0.001, *np.linspace(0.03, 1, 99)]}), 100)
+    summary = dip_summary(pd.DataFrame({"p_value": [0.001, *np.linspace(0.03, 1, 99)]}), 100)
     assert summary["rejected"] == 4
     assert summary["rejected_benjamini_hochberg"] == 0
 
 
 def test_rejections_are_compared_with_chance_by_the_binomial_distribution() -> None:
-    summary = statistics.dip_summary(pd.DataFrame({"p_value": [0.01] * 12 + [0.5] * 88}), 100)
+    summary = dip_summary(pd.DataFrame({"p_value": [0.01] * 12 + [0.5] * 88}), 100)
     assert summary["expected_by_chance"] == pytest.approx(5)
     assert summary["chance_p_value"] == pytest.approx(binom.sf(11, 100, 0.05))
     # Clopper and Pearson (Biometrika 1934) by quantiles of the beta distribution
@@ -148,7 +151,7 @@ def test_rejections_are_compared_with_chance_by_the_binomial_distribution() -> N
 
 def test_all_constant_weights_are_no_error() -> None:
     dump = small_dump(np.ones((5, 1, 1, 2)), [0, 0, 1, 1, 2])
-    summary = statistics.dip_summary(statistics.dip_tests(dump), 2)
+    summary = dip_summary(dip_tests(dump), 2)
     assert summary["constant"] == 2
     assert all(summary[key] is None for key in ("rejected_share", "rejected_low", "chance_p_value"))
     assert class_effect(dump)["p_value"] is None
@@ -156,15 +159,15 @@ def test_all_constant_weights_are_no_error() -> None:
 
 def test_dip_test_needs_four_images() -> None:
     with pytest.raises(ValueError, match="3 images are too few"):
-        statistics.dip_tests(small_dump(np.random.default_rng(0).random((3, 1, 1, 2)), [0] * 3))
+        dip_tests(small_dump(np.random.default_rng(0).random((3, 1, 1, 2)), [0] * 3))
 
 
 def test_planted_modes_are_found_and_bell_shaped_weights_are_not_taken_for_them() -> None:
     for seed in range(5):
-        modal = statistics.dip_summary(statistics.dip_tests(planted_dump(seed, modes=True)), 60)
+        modal = dip_summary(dip_tests(planted_dump(seed, modes=True)), 60)
         assert modal["rejected"] == modal["rejected_benjamini_hochberg"] == 20  # a third of the edges, both operations
         assert modal["chance_p_value"] < 1e-6
-        plain = statistics.dip_summary(statistics.dip_tests(planted_dump(seed)), 60)
+        plain = dip_summary(dip_tests(planted_dump(seed)), 60)
         assert plain["chance_p_value"] > 0.05
         assert plain["rejected_benjamini_hochberg"] == 0
 
@@ -196,7 +199,7 @@ def test_class_effect_is_found_where_it_was_planted_and_rarely_elsewhere() -> No
 
 
 def similarity_matrix(dump: Dump) -> pd.DataFrame:
-    table = statistics.similarity(dump)
+    table = similarity(dump)
     return table.pivot(index="class_a", columns="class_b", values="cosine_centred")
 
 
@@ -251,7 +254,7 @@ def test_groups_that_cannot_be_tested_give_no_number() -> None:
 def test_weights_by_hand() -> None:
     # a pair of edges, one with all of it 3/4 and one with 1/2 of its weight on the first operation
     p = np.array([[[0.9, 0.3], [0.4, 0.4]], [[0.9, 0.3], [0.2, 0.2]]])[:, None]
-    table = statistics.weights(small_dump(p, [0, 1])).set_index("operation")
+    table = weights(small_dump(p, [0, 1])).set_index("operation")
     assert table.loc["none", "share"] == pytest.approx((0.75 + 0.5) / 2)
     assert table.loc["skip_connect", "share"] == pytest.approx((0.25 + 0.5) / 2)
     assert table.loc["none", "weight"] == pytest.approx((0.9 + 0.3) / 2)
@@ -262,7 +265,7 @@ def test_weights_by_hand() -> None:
 def test_weights_count_only_edges_that_offer_the_operation() -> None:
     p = np.array([[[0.6, 0.4], [1.0, 0.0]]])[:, None]
     offered = np.array([[[True, True], [True, False]]])
-    table = statistics.weights(small_dump(p, [0], offered)).set_index("operation")
+    table = weights(small_dump(p, [0], offered)).set_index("operation")
     assert table.loc["skip_connect", ["edges", "share", "uniform"]].tolist() == pytest.approx([1, 0.4, 0.5])
     assert table.loc["none", ["edges", "share", "uniform"]].tolist() == pytest.approx([2, 0.8, 0.75])
 
@@ -277,7 +280,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
 def run(config: Config, folder: Path, **analysis: Any) -> dict[str, Any]:
     assert config.analysis is not None
     changed = config.model_copy(update={"analysis": config.analysis.model_copy(update=analysis)})
-    statistics.statistics(PresentRun(config=changed), folder)
+    statistics(PresentRun(config=changed), folder)
     return json.loads((folder / "metrics.json").read_text())
 
 
@@ -316,7 +319,7 @@ def test_figures_3_and_4_say_what_the_tests_found(config: Config) -> None:
     assert config.analysis is not None
     groups = {"round": ["0", "6", "8", "9"], "straight": ["1", "4", "7"]}
     plan = Plan(config.model_copy(update={"analysis": config.analysis.model_copy(update={"groups": groups})}))
-    statistics.statistics(PresentRun(config=plan.config), plan.root / "analysis")
+    statistics(PresentRun(config=plan.config), plan.root / "analysis")
     metrics = json.loads((plan.root / "analysis/metrics.json").read_text())
     said = "\n".join(text.get_text() for text in dip(plan).findobj(Text))
     rejected = sum(row["rejected"] for row in metrics["dip"])
@@ -341,7 +344,7 @@ def test_figures_3_and_4_say_what_the_tests_found(config: Config) -> None:
 @pytest.mark.parametrize("content", [{}, {"dip": [], "class_effect": [{}]}])
 def test_figures_of_metrics_without_tests_name_the_file(config: Config, content: dict[str, Any]) -> None:
     plan = Plan(config)
-    statistics.statistics(PresentRun(config=config), plan.root / "analysis")
+    statistics(PresentRun(config=config), plan.root / "analysis")
     (plan.root / "analysis/metrics.json").write_text(json.dumps(content))
     for draw in (dip, class_similarity):
         with pytest.raises(ValueError, match=r"analysis/metrics\.json: holds no "):
@@ -350,4 +353,4 @@ def test_figures_of_metrics_without_tests_name_the_file(config: Config, content:
 
 def test_statistics_needs_the_key_analysis(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="analysis: missing"):
-        statistics.statistics(PresentRun(config=make_config(tmp_path, analysis=None)), tmp_path)
+        statistics(PresentRun(config=make_config(tmp_path, analysis=None)), tmp_path)

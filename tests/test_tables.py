@@ -26,10 +26,11 @@ from test_analysis import (
 )
 
 from midas.analysis import literature
+from midas.analysis.statistics.seeds import difference
 from midas.analysis.tables import ablation as table_ablation
 from midas.analysis.tables import making as tables
 from midas.analysis.tables import robust as table_robust
-from midas.analysis.tables import runs
+from midas.analysis.tables import wording
 from midas.analysis.tables.presentation import ALWAYS, LETTERS, TIDY
 from midas.config.settings import Method, Retrain
 from midas.methods.decoding import random_genotype
@@ -262,16 +263,16 @@ def test_difference_of_means_has_welchs_interval_and_a_verdict() -> None:
     draw = np.random.default_rng(1)
     first, near, far = draw.normal(3, 0.1, 4).tolist(), draw.normal(3, 0.3, 3).tolist(), draw.normal(5, 0.2, 4).tolist()
     for other, verdict in ((near, "not significant"), (far, "significant at 0.05")):
-        found = runs.difference(first, other)
+        found = difference(first, other)
         assert (found["low"], found["high"]) == pytest.approx(welch(first, other))
         assert (found["n"], found["n_other"], found["verdict"]) == (len(first), len(other), verdict)
         assert (found["p_value"] < 0.05) == (verdict != "not significant") == (found["low"] * found["high"] > 0)
 
 
 def test_differences_without_variation_or_with_one_seed_are_not_tested() -> None:
-    assert runs.difference([1.0], [2.0])["verdict"] == "one seed: no test"
-    assert runs.difference([1.0, 1.0], [2.0, 2.0])["verdict"] == "no variation over seeds: no test"
-    assert runs.difference([1.0, 1.0, 1.0], [2.0, 2.1, 1.9])["verdict"] == "significant at 0.05"
+    assert difference([1.0], [2.0])["verdict"] == "one seed: no test"
+    assert difference([1.0, 1.0], [2.0, 2.0])["verdict"] == "no variation over seeds: no test"
+    assert difference([1.0, 1.0, 1.0], [2.0, 2.1, 1.9])["verdict"] == "significant at 0.05"
 
 
 def test_the_first_attention_method_is_compared_with_each_other_one(plan: Plan, table: Callable[..., Rendered]) -> None:
@@ -449,8 +450,8 @@ def test_published_darts_had_one_operation_more(plan: Plan, tmp_path: Path, numb
 @pytest.mark.parametrize("number", [1, 5])
 def test_tables_of_single_cells_say_that_equal_ones_differ(plan: Plan, tmp_path: Path, number: int) -> None:
     looked_up = with_config(plan, **VARIANTS["looked up"])
-    assert f"- {runs.same_function_note()}" in make_table(looked_up, number, tmp_path)[1]
-    assert runs.same_function_note() not in make_table(plan, number, tmp_path)[1]
+    assert f"- {wording.same_function_note()}" in make_table(looked_up, number, tmp_path)[1]
+    assert wording.same_function_note() not in make_table(plan, number, tmp_path)[1]
 
 
 def test_ablation_equals_the_files(plan: Plan, table: Callable[..., Rendered]) -> None:
@@ -684,11 +685,11 @@ def test_literature_of_an_unknown_status_is_refused(tmp_path: Path, monkeypatch:
 
 
 def test_retraining_protocols_are_named(plan: Plan) -> None:
-    assert runs.retrainings(plan, "darts") == "3x8, 2 epochs"
+    assert wording.retrainings(plan, "darts") == "3x8, 2 epochs"
     experiments = list(plan.config.experiments)
     wide = experiments[2].model_copy(update={"retrain": Retrain(channels=36, cells=20, epochs=600)})
     changed = with_config(plan, experiments=[*experiments[:2], wide])
-    assert runs.retrainings(changed, "darts") == "digits 3x8, 2 epochs; digit_pairs 20x36, 600 epochs"
+    assert wording.retrainings(changed, "darts") == "digits 3x8, 2 epochs; digit_pairs 20x36, 600 epochs"
 
 
 def say_parts(plan: Plan, dataset: str, file: str, parts: list[str | None]) -> None:

@@ -29,7 +29,8 @@ from midas.spaces.genotype import load as load_genotype
 from midas.spaces.genotype import parse
 from midas.training.photos import PhotoLoader
 from midas.training.trainer import Training
-from midas.transfer import Trainer, _numbers, transfer
+from midas.training.transferring import Transferring as Trainer
+from midas.transfer import _numbers, transfer
 
 ROOT = Path(__file__).parents[1]
 ALONE = Group(torch.device("cpu"))
@@ -503,10 +504,11 @@ SCRIPT = """
 import hashlib, sys
 from pathlib import Path
 import torch
-from midas.resolved import TransferRun
-from midas.photos import PhotoLoader
-from midas.step import main
-from midas.transfer import Trainer, transfer
+from midas.plan.runs import TransferRun
+from midas.training.photos import PhotoLoader
+from midas.running.step import main
+from midas.training.transferring import Transferring as Trainer
+from midas.transfer import transfer
 
 keys = lambda x: [hashlib.sha256(image.contiguous().numpy().tobytes()).hexdigest() for image in x]
 whole_train, whole_test, whole_order = Trainer.train, Trainer.test, PhotoLoader.in_order

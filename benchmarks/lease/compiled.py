@@ -22,7 +22,7 @@ from unittest.mock import patch
 
 import torch
 
-from benchmarks.bench import CELLS
+from benchmarks.contest.contestants import CELLS
 from benchmarks.lease.right import CASES, Case, batch, size_of
 from benchmarks.lease.slices import SEARCHED
 from midas.config.keys import parse

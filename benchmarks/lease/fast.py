@@ -1,8 +1,8 @@
 """Part 2, how fast is it: each way against plain code in the same precision, several searches side by side, the floor.
 
 ``python -m benchmarks.lease.fast UNTIL`` measures ways that part 1 found right, in the folder of a slice, until a time. The
-yardstick is `benchmarks.plain`, a static supernet as public code writes it. A pass is forward and backward to all parameters; a
-step of a search is two passes, both optimisers and the epoch's sums.
+yardstick is `benchmarks.contest.plain`, a static supernet as public code writes it. A pass is forward and backward to all
+parameters; a step of a search is two passes, both optimisers and the epoch's sums.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from benchmarks.bench import CELLS, Contestant, measure, stepper
+from benchmarks.contest.contestants import CELLS, Contestant, stepper
+from benchmarks.contest.turns import measure
 from benchmarks.floor import PASSES, work_of
 from benchmarks.lease.machine import machine
 from benchmarks.lease.slices import SEARCHED, WAYS, Rows, Slice, left, own_failure, right_ways

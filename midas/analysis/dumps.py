@@ -1,20 +1,16 @@
-"""Reading the files that searches, retrainings and look-ups leave behind."""
+"""What does a dump hold? The mixing weights of a search (arch.npz), and what one node made of one image (example.npz)."""
 
 from __future__ import annotations
 
-import json
 import zipfile
 import zlib
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
-NAMES = frozenset({"class_a", "class_b", "method", "other", "space", "dataset", "kind", "operation", "genotype"})
-"""Columns of names. They are text: a class may be called NA, nan, 00001 or 1e5, and so may a method but for capitals."""
+from midas.analysis.results import reason
 
 
 @dataclass(frozen=True)
@@ -131,60 +127,6 @@ def load_classes(path: Path) -> list[str]:
     return _arrays(path, ("classes",))["classes"].tolist()
 
 
-def load_metrics(path: Path) -> dict[str, Any]:
-    """Read a `metrics.json`.
-
-    Raises:
-        ValueError: the file is missing or no JSON object.
-    """
-    try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path}: not a readable metrics file: {_reason(error)}") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path}: not a readable metrics file: no JSON object")
-    return content
-
-
-def load_number(path: Path, *keys: str) -> float:
-    """Read one number of a `metrics.json`.
-
-    Args:
-        path: the file.
-        keys: the way to the number, from the outermost key.
-
-    Raises:
-        ValueError: the file is missing or damaged, lacks the number, or holds something else there.
-    """
-    value: Any = load_metrics(path)
-    for key in keys:
-        if not isinstance(value, dict) or key not in value:
-            raise ValueError(f"{path}: key {'.'.join(keys)} is missing")
-        value = value[key]
-    if not isinstance(value, int | float):
-        raise ValueError(f"{path}: {'.'.join(keys)} is {value!r}, not a number")
-    return float(value)
-
-
-def load_table(path: Path, columns: Iterable[str]) -> pd.DataFrame:
-    """Read a csv file that must have these columns; those of `NAMES` are text.
-
-    Raises:
-        ValueError: the file is missing, no csv file or lacks a column.
-    """
-    try:
-        table = pd.read_csv(path)
-        # a second reading, since pandas looks for missing values in what a converter makes of a name too
-        names = pd.read_csv(path, usecols=lambda column: column in NAMES, dtype=str, keep_default_na=False)
-        table[names.columns] = names
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path}: not a readable table: {_reason(error)}") from error
-    missing = [name for name in columns if name not in table.columns]
-    if missing:
-        raise ValueError(f"{path}: column {', '.join(missing)} is missing; it has {', '.join(table.columns)}")
-    return table
-
-
 def _arrays(path: Path, names: tuple[str, ...], optional: tuple[str, ...] = ()) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as file:
@@ -193,8 +135,4 @@ def _arrays(path: Path, names: tuple[str, ...], optional: tuple[str, ...] = ()) 
                 raise ValueError(f"lacks {', '.join(missing)}")
             return {name: file[name] for name in (*names, *optional) if name in file}
     except (OSError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError, ValueError) as error:
-        raise ValueError(f"{path}: not a readable dump: {_reason(error)}") from error
-
-
-def _reason(error: Exception) -> str:
-    return error.strerror or str(error) if isinstance(error, OSError) else str(error)
+        raise ValueError(f"{path}: not a readable dump: {reason(error)}") from error

@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from midas.analysis.dumps import load_metrics
+from midas.analysis.results import load_metrics
 from midas.plan.plan import Plan
 
 GIB = 1024**3

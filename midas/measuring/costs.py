@@ -23,7 +23,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from midas.config.settings import Method, Search
 from midas.images.loader import load, search_halves
-from midas.measuring.timing import SyntheticSearch, median_interval, random_batch, seconds_of, take_turns
+from midas.measuring.synthetic import SyntheticSearch, random_batch
+from midas.measuring.timing import median_interval, seconds_of, take_turns
 from midas.methods.composition import supernet_of
 from midas.plan.runs import CostRun
 from midas.running.devices import pick_device

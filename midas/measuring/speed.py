@@ -10,12 +10,13 @@ from typing import Literal, NamedTuple
 import torch
 
 from midas.config.settings import DECODING, Method, Retrain, Search, Transfer
-from midas.measuring.timing import SyntheticSearch, random_batch, seconds_of
+from midas.measuring.synthetic import SyntheticSearch, random_batch
+from midas.measuring.timing import seconds_of
 from midas.methods.decoding import random_genotype
 from midas.methods.passes import Batch
-from midas.networks.skeletons import Skeleton, build
+from midas.networks.skeletons import Skeleton
 from midas.spaces import get_space
-from midas.training.trainer import memory_format
+from midas.training.found_network import make_network
 
 FEW = 8
 """Images of the first batch that is timed."""
@@ -126,21 +127,21 @@ def _search(setting: Setting, device: torch.device) -> tuple[Step, Step]:
 
 
 def _retrain(setting: Setting, device: torch.device) -> tuple[Step, Step]:
-    from midas.retrain import Trainer  # timm takes seconds, and the plan alone has no use for it
+    from midas.training.retraining import Retraining  # timm takes seconds, and the plan alone has no use for it
 
     assert isinstance(setting.protocol, Retrain)
-    trainer = Trainer(_network(setting, device), setting.protocol, seed=0)
+    trainer = Retraining(_network(setting, device), setting.protocol, seed=0)
     batch, epoch = _batches(setting, device), setting.protocol.epochs // 2  # where drop-path is on
     return lambda images: trainer.train([batch(images)], epoch), lambda images: trainer.test([batch(images)])
 
 
 def _transfer(setting: Setting, device: torch.device) -> tuple[Step, Step]:
     from midas.running.processes import Group
-    from midas.transfer import Trainer
+    from midas.training.transferring import Transferring
 
     assert isinstance(setting.protocol, Transfer)
     network = _network(setting, device)
-    trainer = Trainer(network, setting.protocol, 0, setting.classes, 1, Group(device))
+    trainer = Transferring(network, setting.protocol, 0, setting.classes, 1, Group(device))
     batch, epoch = _batches(setting, device), setting.protocol.epochs // 2
     return lambda images: trainer.train([batch(images)], epoch), lambda images: trainer.test([batch(images)])
 
@@ -158,9 +159,7 @@ def _network(setting: Setting, device: torch.device) -> Skeleton:
     protocol = setting.protocol
     assert isinstance(protocol, Retrain | Transfer)
     genotype = random_genotype(get_space(setting.space), 0, decode_none=False)
-    auxiliary, imagenet = protocol.auxiliary > 0, isinstance(protocol, Transfer)
-    network = build(genotype, protocol.channels, protocol.cells, setting.classes, auxiliary, imagenet)
-    return network.to(device).to(memory_format=memory_format(protocol))
+    return make_network(genotype, protocol, setting.classes, device)
 
 
 def _batches(setting: Setting, device: torch.device) -> Callable[[int], Batch]:

@@ -1,30 +1,24 @@
-"""What every training of a found cell shares, on small images (`midas.retrain`) or large ones (`midas.transfer`)."""
+"""What is a network in training, on small images or large ones? What it learns with, one update of it, and its state."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save
 from timm.optim import create_optimizer_v2
 from timm.utils import AverageMeter, ModelEmaV3
 from torch import Tensor, nn
 
 from midas.config.settings import Retrain, Transfer
 from midas.networks.skeletons import Skeleton
-from midas.running.durable import FirstBad, Keeper
-from midas.running.limits import AskedError, StuckError, leave_if_asked
+from midas.running.durable import FirstBad
 from midas.running.memory import keep_freed_memory
-from midas.running.progress import Progress
-from midas.spaces.genotype import Genotype
+from midas.training.found_network import memory_format
 
 Settings = TypeVar("Settings", Retrain, Transfer)
 Batches = Iterable[tuple[Tensor, Tensor]]
-History = list[dict[str, float]]
 
 
 class Sums:
@@ -135,90 +129,3 @@ class Training(Generic[Settings]):
         """Go on from the state of another training of the same run."""
         for name, part in self._parts().items():
             part.load_state_dict(state[name])
-
-
-def memory_format(settings: Retrain | Transfer) -> torch.memory_format:
-    """The memory layout of the maps."""
-    return torch.channels_last if settings.channels_last else torch.contiguous_format
-
-
-def run_epochs(
-    training: Training[Any],
-    keeper: Keeper,
-    history: History,
-    train: Callable[[int, Callable[[], None]], dict[str, float]],
-    steps: int,
-    every: int = 1,
-    agree: Callable[[bool], bool] = bool,
-) -> None:
-    """Train the epochs that are left, saving at their ends and within them.
-
-    Args:
-        training: what is trained; its step's name is the keeper's.
-        keeper: keeps it.
-        history: rows of the finished epochs, see `resume`; those of others are added.
-        train: trains and tests one epoch, counted from 0, from step `training.sums.step` on; calls its second argument after
-            each training step.
-        steps: of an epoch.
-        every: steps between the questions whether to save, which cost processes that train together a message.
-        agree: whether one of those processes says yes.
-    """
-    name = keeper.name
-    progress = Progress(training.settings.epochs, name)
-    for epoch in range(len(history), training.settings.epochs):
-
-        def save(epoch: int = epoch) -> None:
-            training.sums.bad.check(name, epoch)
-            keeper.save({"trainer": training.state_dict(), "history": history, "within": training.within()})
-            leave_if_asked(name)
-
-        def after_step(save: Callable[[], None] = save) -> None:
-            step, last = training.sums.step, training.sums.step == steps
-            # before a test, which may take minutes, a checkpoint of a minute is old
-            if (last or step % every == 0) and agree(keeper.due(60.0 if last else None)):
-                save()
-
-        try:
-            row = train(epoch, after_step)
-        except (AskedError, StuckError):  # it waited, in an epoch or a test
-            if training.alone and training.sums.step > 0:
-                save()
-            leave_if_asked(name)
-            raise
-        check_finite(row, epoch, name)
-        if keeper.writes:
-            progress.epoch(epoch, **row)
-        history.append({"epoch": epoch + 1, **row})
-        keeper.save({"trainer": training.state_dict(), "history": history})
-        leave_if_asked(name)
-
-
-def resume(training: Training[Any], keeper: Keeper) -> History:
-    """Go on from a checkpoint; returns rows of the finished epochs."""
-    state = keeper.load()
-    if state is None:
-        return []
-    training.load_state_dict(state["trainer"])
-    if within := state.get("within"):
-        training.go_on(within)
-    return state["history"]
-
-
-def check_finite(row: dict[str, float], epoch: int, step: str) -> None:
-    """Stop a training that has diverged; epochs count from 0.
-
-    Raises:
-        ValueError: a loss is no longer finite.
-    """
-    for name in ("train_loss", "test_loss"):
-        if not math.isfinite(row[name]):
-            raise ValueError(
-                f"{name} of epoch {epoch + 1} is {row[name]}; the last checkpoint before it is kept, a smaller {step}.lr or "
-                f"{step}.clip may help"
-            )
-
-
-def save_network(network: nn.Module, genotype: Genotype, path: Path) -> None:
-    """Write weights as safetensors, the text form of the cell in their metadata."""
-    tensors = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}
-    path.write_bytes(save(tensors, {"genotype": str(genotype)}))

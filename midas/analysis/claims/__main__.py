@@ -1,6 +1,6 @@
 """``python -m midas.analysis.claims RUN FOLDER``."""
 
-from midas.analysis.claims.judging import write_claims
+from midas.analysis.claims.writing import write_claims
 from midas.plan.runs import PresentRun
 from midas.running.step import main
 

@@ -6,7 +6,7 @@ from scipy.stats import binomtest
 
 from midas.analysis import literature
 from midas.analysis.claims.findings import Finding, Measured, Site, compare, files_of, judged, over_seeds, sites_of
-from midas.analysis.dumps import load_number
+from midas.analysis.results import load_number
 from midas.analysis.tables import runs
 from midas.analysis.tables.accuracy import BENCHMARK_DATA
 from midas.plan.claims import Claim

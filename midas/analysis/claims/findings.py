@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from midas.analysis.tables import runs
+from midas.analysis.statistics.seeds import summarise
 from midas.config.keys import Experiment
 from midas.plan.claims import Claim
 from midas.plan.plan import Plan
@@ -69,7 +69,7 @@ class Finding:
 
 def over_seeds(quantity: str, values: Sequence[float], site: Site, files: Sequence[Path]) -> Measured:
     """Mean over the seeds with its t interval, none where seeds don't vary; percentages stay between 0 and 100."""
-    row = runs.summarise(values)
+    row = summarise(values)
     low = high = None
     if len(set(values)) > 1:
         low, high = row["low"], row["high"]

@@ -9,8 +9,8 @@ from typing import Any
 from scipy.stats import binomtest
 
 from midas.analysis.claims.findings import Finding, Measured, Site, compare, existing, judged, over_seeds, stand_ins
-from midas.analysis.dumps import load_metrics, load_table
-from midas.analysis.statistics.spread import FIRST_CELLS, conv_spread
+from midas.analysis.results import load_metrics, load_table
+from midas.analysis.statistics.weights import FIRST_CELLS, conv_spread
 from midas.plan.claims import Claim
 from midas.plan.plan import Plan
 

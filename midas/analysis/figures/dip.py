@@ -9,9 +9,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from midas.analysis.dumps import load_dump, load_metrics, load_table
+from midas.analysis.dumps import load_dump
 from midas.analysis.figures.style import COLOURS, WIDTH, node_label, operation_label, panel_label
-from midas.analysis.statistics.weights import LEVEL, MOST_TABULATED
+from midas.analysis.results import load_metrics, load_table
+from midas.analysis.statistics.dip import LEVEL, MOST_TABULATED
 from midas.plan.plan import Plan
 from midas.spaces import get_space
 

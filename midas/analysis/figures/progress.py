@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from midas.analysis.dumps import load_number, load_table
 from midas.analysis.figures.style import GREY, METHOD_COLOURS, METHOD_MARKERS, WIDTH, panel_label
+from midas.analysis.results import load_number, load_table
 from midas.config.keys import Experiment
 from midas.plan.plan import Plan
 

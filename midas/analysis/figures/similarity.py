@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator, ScalarFormatter
 
-from midas.analysis.dumps import load_metrics, load_table
 from midas.analysis.figures.style import WIDTH, panel_label
-from midas.analysis.statistics.weights import LEVEL
+from midas.analysis.results import load_metrics, load_table
+from midas.analysis.statistics.dip import LEVEL
 from midas.images.datasets import few
 from midas.plan.plan import Plan
 

@@ -8,8 +8,8 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from midas.analysis.dumps import load_table
 from midas.analysis.figures.style import COLOURS, GREY, WIDTH, operation_label, panel_label
+from midas.analysis.results import load_table
 from midas.plan.plan import Plan
 
 FIRST_CELLS = 2

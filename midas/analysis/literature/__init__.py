@@ -21,7 +21,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from midas.analysis.dumps import load_table
+from midas.analysis.results import load_table
 
 FOLDER = Path(__file__).parent
 STATUSES = ("verified", "from_memory")

@@ -21,9 +21,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from midas.analysis import markdown, run_facts
-from midas.analysis.claims.judging import VERDICTS, headline, number_text, place_text
-from midas.analysis.dumps import load_metrics
+from midas.analysis.claims.judging import VERDICTS
+from midas.analysis.claims.writing import headline, number_text, place_text
 from midas.analysis.report import rulegraph
+from midas.analysis.results import load_metrics
 from midas.config.keys import Config
 from midas.plan.plan import Plan
 from midas.plan.runs import PresentRun

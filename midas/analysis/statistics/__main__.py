@@ -1,6 +1,6 @@
 """``python -m midas.analysis.statistics RUN FOLDER``."""
 
-from midas.analysis.statistics.weights import statistics
+from midas.analysis.statistics.writing import statistics
 from midas.plan.runs import PresentRun
 from midas.running.step import main
 

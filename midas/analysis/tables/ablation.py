@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 from scipy.stats import spearmanr
 
-from midas.analysis.dumps import load_dump, load_table
-from midas.analysis.tables import runs
+from midas.analysis.dumps import load_dump
+from midas.analysis.results import load_table
+from midas.analysis.tables import runs, wording
 from midas.analysis.tables.against_claims import against_claims, claim_notes
 from midas.analysis.tables.presentation import Block, Column, Table
 from midas.analysis.tables.runs import Quantity
@@ -111,18 +112,18 @@ def ablation(plan: Plan) -> Table:
     notes = [
         *NOTES,
         *_chance_notes(plan),
-        runs.device_note("Search: wall time of one search", numbers, runs.SEARCH_TIME.name),
-        *runs.tested_parts(runs.retrained(plan, _retrained(plan))),
+        wording.device_note("Search: wall time of one search", numbers, runs.SEARCH_TIME.name),
+        *wording.tested_parts(runs.retrained(plan, _retrained(plan))),
     ]
     if any(e.ablation and plan.evaluation(e.space) == "lookup" for e in plan.config.experiments):
-        notes.append(runs.same_function_note())
+        notes.append(wording.same_function_note())
     if len(plan.attending()) > 1:
         against = against_claims(plan)
         blocks.append(against)
         notes += [*claim_notes(plan, against), _chosen(plan)]
     if (numbers == NO_CHOICE).any(axis=None):
         notes.append(f"{NO_CHOICE}: static and random weights have no such choice.")
-    return Table(5, f"Ablation of the search. {runs.about(plan, runs.SEARCHED)}", blocks, notes)
+    return Table(5, f"Ablation of the search. {wording.about(plan, wording.SEARCHED)}", blocks, notes)
 
 
 def _block(plan: Plan, experiment: Experiment) -> Block:
@@ -150,8 +151,8 @@ def _block(plan: Plan, experiment: Experiment) -> Block:
         runs.time_column("Search", runs.SEARCH_TIME.name, numbers),
     ]
     search = experiment.search
-    epochs = runs.counted(search.epochs, "epoch")
-    supernet = f"supernet of {runs.counted(search.cells, 'cell')}, {search.channels} channels, {epochs}"
+    epochs = wording.counted(search.epochs, "epoch")
+    supernet = f"supernet of {wording.counted(search.cells, 'cell')}, {search.channels} channels, {epochs}"
     return Block(f"{experiment.space} on {experiment.dataset} ({supernet})", keys, columns, numbers)
 
 

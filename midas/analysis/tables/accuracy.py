@@ -5,8 +5,8 @@ from __future__ import annotations
 import pandas as pd
 
 from midas.analysis import literature
-from midas.analysis.dumps import load_number
-from midas.analysis.tables import runs
+from midas.analysis.results import load_number
+from midas.analysis.tables import runs, wording
 from midas.analysis.tables.presentation import Block, Column, Table
 from midas.analysis.tables.runs import Quantity
 from midas.plan.plan import Plan
@@ -43,21 +43,25 @@ def _trained(plan: Plan) -> Table:
     rows = [runs.measure(plan, *cell, quantity) for cell in found for quantity in (runs.ACCURACY, runs.PARAMS)]
     columns = [Column("Test accuracy (%)", "test_accuracy"), Column("best", "test_accuracy", "best")]
     columns += [Column("Params (M)", "params_m", digits=3)]
-    trained = runs.retrainings(plan, "nas_bench_201")
+    trained = wording.retrainings(plan, "nas_bench_201")
     heading = (
         f"This project: found cells trained from scratch (cells of a stage \N{MULTIPLICATION SIGN} channels: {trained})"
     )
     own = Block(heading, OWN_KEYS, columns, pd.DataFrame(rows))
     names = {"method": "Method", "searched_on": "Searched on"}
     published = Block(
-        f"Published numbers{runs.NOT_COMPARABLE}", names, LOOKED_UP, literature.load("nas_bench_201"), runs.NOT_STATED
+        f"Published numbers{wording.NOT_COMPARABLE}",
+        names,
+        LOOKED_UP,
+        literature.load("nas_bench_201"),
+        wording.NOT_STATED,
     )
     tests = runs.tests(plan, ["nas_bench_201"], {"test accuracy": runs.ACCURACY})
     what = (
         "NAS-Bench-201: test accuracy of the found cells, trained from scratch (no table of the benchmark was given)."
     )
-    notes = runs.tested_parts(runs.retrained(plan, runs.evaluated(plan, "nas_bench_201")))
-    return Table(1, f"{what} {runs.about(plan, runs.RETRAINED)}", [own, *tests, published], notes)
+    notes = wording.tested_parts(runs.retrained(plan, runs.evaluated(plan, "nas_bench_201")))
+    return Table(1, f"{what} {wording.about(plan, wording.RETRAINED)}", [own, *tests, published], notes)
 
 
 def _looked_up(plan: Plan) -> Table:
@@ -73,7 +77,7 @@ def _looked_up(plan: Plan) -> Table:
     own.loc[own["method"].map(plan.is_random), "searched_on"] = "not searched"
     published = literature.load("nas_bench_201").assign(group="published")
     keys = {"group": "Source", "method": "Method", "searched_on": "Searched on", "n": "n"}
-    block = Block("", keys, LOOKED_UP, pd.concat([own, _benchmark(plan), published]), runs.NOT_STATED)
+    block = Block("", keys, LOOKED_UP, pd.concat([own, _benchmark(plan), published]), wording.NOT_STATED)
     compared = {f"{data} test": quantities[f"{key}_test_acc_200"] for key, data in BENCHMARK_DATA.items()}
     tests = runs.tests(plan, ["nas_bench_201"], compared)
     what = (
@@ -82,9 +86,9 @@ def _looked_up(plan: Plan) -> Table:
     notes = [
         "All cells: mean and standard deviation over all n cells of the benchmark, i.e. of a cell drawn at random.",
         "Optimum: the best of the n cells, in each column by itself; the columns' best cells differ.",
-        runs.same_function_note(),
+        wording.same_function_note(),
     ]
-    return Table(1, f"{what} {runs.about(plan, runs.SEARCHED)}", [block, *tests], notes)
+    return Table(1, f"{what} {wording.about(plan, wording.SEARCHED)}", [block, *tests], notes)
 
 
 def _benchmark(plan: Plan) -> pd.DataFrame:
@@ -111,17 +115,17 @@ def darts(plan: Plan) -> Table:
     numbers = pd.DataFrame([runs.measure(plan, *cell, q) for cell in runs.evaluated(plan, "darts") for q in quantities])
     columns = [Column("Test error (%)", "test_error"), Column("best", "test_error", "best")]
     columns += [Column("Params (M)", "params_m", digits=3), runs.time_column("Search", runs.SEARCH_TIME.name, numbers)]
-    ours = f"This project (layers \N{MULTIPLICATION SIGN} channels: {runs.retrainings(plan, 'darts')})"
+    ours = f"This project (layers \N{MULTIPLICATION SIGN} channels: {wording.retrainings(plan, 'darts')})"
     own = Block(ours, OWN_KEYS, columns, numbers)
     tests = runs.tests(plan, ["darts"], {"test error": runs.ERROR})
-    heading = runs.published_heading(plan, " on CIFAR")
-    theirs = Block(heading, {"method": "Method"}, PUBLISHED_ERRORS, _published_errors(), runs.NOT_STATED)
-    notes = [runs.device_note("Search (this project): wall time of one search", numbers, runs.SEARCH_TIME.name)]
+    heading = wording.published_heading(plan, " on CIFAR")
+    theirs = Block(heading, {"method": "Method"}, PUBLISHED_ERRORS, _published_errors(), wording.NOT_STATED)
+    notes = [wording.device_note("Search (this project): wall time of one search", numbers, runs.SEARCH_TIME.name)]
     what = "DARTS space: test error of the found cells, trained from scratch."
-    notes += runs.tested_parts(runs.retrained(plan, runs.evaluated(plan, "darts")))
-    notes += runs.first_order_note(plan, [method for _, method in runs.evaluated(plan, "darts")])
+    notes += wording.tested_parts(runs.retrained(plan, runs.evaluated(plan, "darts")))
+    notes += wording.first_order_note(plan, [method for _, method in runs.evaluated(plan, "darts")])
     notes += ["Params: without the auxiliary head."]
-    return Table(2, f"{what} {runs.about(plan, runs.RETRAINED)}", [own, *tests, theirs], notes)
+    return Table(2, f"{what} {wording.about(plan, wording.RETRAINED)}", [own, *tests, theirs], notes)
 
 
 def _published_errors() -> pd.DataFrame:

@@ -7,7 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from midas.analysis.dumps import load_number, load_table
+from midas.analysis.results import load_number, load_table
+from midas.analysis.statistics.seeds import LEVEL, summarise
 from midas.analysis.tables import runs
 from midas.analysis.tables.presentation import Block, Column
 from midas.analysis.tables.runs import Quantity
@@ -63,11 +64,9 @@ def against_claims(plan: Plan) -> Block:
         if grouped:
             quantities["group_difference"] = own["group_difference"]
             tested = own["group_p_value"].notna().all()
-            rows.append(
-                _count(names, "group_seeds", own["group_p_value"] < runs.LEVEL, path, "" if tested else CONSTANT)
-            )
+            rows.append(_count(names, "group_seeds", own["group_p_value"] < LEVEL, path, "" if tested else CONSTANT))
         for quantity, values in quantities.items():
-            known = runs.summarise(values.tolist()) if values.notna().all() else {"missing": CONSTANT}
+            known = summarise(values.tolist()) if values.notna().all() else {"missing": CONSTANT}
             rows.append({**runs.BLANK, **names, "quantity": quantity, "source": path.as_posix(), **known})
         if columns[0].quantity == "optimal_cell" and cell:
             files = [plan.folder(experiment.space, experiment.dataset, method, seed) for seed in plan.config.seeds]

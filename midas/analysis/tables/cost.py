@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from midas.analysis.dumps import load_metrics
-from midas.analysis.tables import runs
+from midas.analysis.results import load_metrics
+from midas.analysis.tables import runs, wording
 from midas.analysis.tables.presentation import Block, Column, Table
 from midas.config.keys import Experiment
 from midas.config.settings import Cost
@@ -122,6 +122,6 @@ def _how(content: dict[str, Any], experiment: Experiment, settings: Cost) -> str
     """What was measured on what, how often."""
     device = content.get("cost", {}).get("device", "an unknown device")
     search = experiment.search
-    supernet = f"{runs.counted(search.cells, 'cell')}, {search.channels} channels, batches of {search.batch_size}"
-    times = f"{settings.repeats} turns of {runs.counted(settings.steps, 'step')} each"
+    supernet = f"{wording.counted(search.cells, 'cell')}, {search.channels} channels, batches of {search.batch_size}"
+    times = f"{settings.repeats} turns of {wording.counted(settings.steps, 'step')} each"
     return f"{experiment.space} on {experiment.dataset}: on {device}; {supernet}; {times}."

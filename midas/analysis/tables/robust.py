@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from midas.analysis import literature
-from midas.analysis.tables import runs
+from midas.analysis.tables import runs, wording
 from midas.analysis.tables.presentation import Block, Column, Table
 from midas.config.keys import Experiment
 from midas.plan.plan import ROBUST_DARTS, Plan
@@ -40,15 +40,17 @@ def robust_darts(plan: Plan) -> Table:
     cells = (cell for space in ROBUST_DARTS for cell in runs.evaluated(plan, space))
     notes = [
         "Rows of different widths, and means and bests, don't compare.",
-        *runs.tested_parts(runs.retrained(plan, cells)),
+        *wording.tested_parts(runs.retrained(plan, cells)),
     ]
-    return Table(4, f"{what} {runs.about(plan, runs.RETRAINED)}", [*own, *tests, *published], notes)
+    return Table(4, f"{what} {wording.about(plan, wording.RETRAINED)}", [*own, *tests, *published], notes)
 
 
 def _own(plan: Plan, dataset: str, experiments: dict[str, Experiment]) -> Block:
     methods = dict.fromkeys(method for experiment in experiments.values() for method in experiment.methods)
     rows = [row for method in methods for row in _method_rows(plan, dataset, method, experiments)]
-    epochs = " or ".join(sorted({runs.counted(e.retrain.epochs, "epoch") for e in experiments.values() if e.retrain}))
+    epochs = " or ".join(
+        sorted({wording.counted(e.retrain.epochs, "epoch") for e in experiments.values() if e.retrain})
+    )
     heading = f"This project on {dataset} (retrained for {epochs})"
     return Block(heading, KEYS, COLUMNS, pd.DataFrame(rows))
 
@@ -101,5 +103,5 @@ def _published(plan: Plan, dataset: str) -> Block:
         widths = dict(zip(group["quantity"].str.removesuffix("_error"), group["network"], strict=True))
         rows.append(group.assign(network=_networks(widths)))
     ordered = pd.concat(rows).sort_values(["network", "statistic"], kind="stable", ascending=[True, False])
-    heading = runs.published_heading(plan, f" on {PUBLISHED_ON[dataset]}")
-    return Block(heading, KEYS, COLUMNS, ordered, runs.NOT_STATED)
+    heading = wording.published_heading(plan, f" on {PUBLISHED_ON[dataset]}")
+    return Block(heading, KEYS, COLUMNS, ordered, wording.NOT_STATED)

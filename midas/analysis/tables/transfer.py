@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from midas.analysis import literature
-from midas.analysis.tables import runs
+from midas.analysis.tables import runs, wording
 from midas.analysis.tables.presentation import Block, Column, Table
 from midas.analysis.tables.runs import Quantity
 from midas.config.keys import Experiment
@@ -46,25 +46,25 @@ def transfer(plan: Plan) -> Table:
         block = _own(plan, experiment, chosen)
         own.append(block)
         tests += list(runs.differences(plan, experiment, chosen.methods, TOP1, "top-1 error", chosen.seeds))
-        notes.append(runs.device_note("Transfer: wall time of one training", block.numbers, TIME.name))
+        notes.append(wording.device_note("Transfer: wall time of one training", block.numbers, TIME.name))
         if experiment.space == "darts":
-            notes += runs.first_order_note(plan, chosen.methods)
+            notes += wording.first_order_note(plan, chosen.methods)
     compared = runs.difference_block(tests, TOP1, {"space": "Space", "dataset": "Found on"})
-    heading = runs.published_heading(plan, " on ImageNet")
+    heading = wording.published_heading(plan, " on ImageNet")
     keys = {"method": "Method", "imagenet_mode": "How"}
-    theirs = Block(heading, keys, PUBLISHED, _published(), runs.NOT_STATED)
+    theirs = Block(heading, keys, PUBLISHED, _published(), wording.NOT_STATED)
     files = (
         (cell.experiment.transfer.dataset, plan.cell_folder(cell) / FILE)
         for cell in plan.transfers()
         if cell.experiment.transfer
     )
-    notes = [*dict.fromkeys(notes), *runs.tested_parts(files), "Params: without the auxiliary head.", CONVENTION]
+    notes = [*dict.fromkeys(notes), *wording.tested_parts(files), "Params: without the auxiliary head.", CONVENTION]
     what = (
         "Transfer: cells found on small images, trained from scratch on large ones; test errors after the last epoch."
     )
     return Table(
         3,
-        f"{what} {runs.about(plan, 'one found cell, trained once')}",
+        f"{what} {wording.about(plan, 'one found cell, trained once')}",
         [*own, *compared, theirs],
         notes,
     )
@@ -94,7 +94,7 @@ def _own(plan: Plan, experiment: Experiment, chosen: Transfer) -> Block:
     side = f"{chosen.image_size}x{chosen.image_size} pixels, {chosen.cells}x{chosen.channels}"
     heading = (
         f"This project: cells of {experiment.space} found on {experiment.dataset}, trained on {chosen.dataset} "
-        f"({side} layers \N{MULTIPLICATION SIGN} channels, {runs.counted(chosen.epochs, 'epoch')})"
+        f"({side} layers \N{MULTIPLICATION SIGN} channels, {wording.counted(chosen.epochs, 'epoch')})"
     )
     return Block(heading, {"method": "Method", "n": "n"}, columns, numbers)
 
