@@ -16,16 +16,17 @@ from timm.utils import AverageMeter
 from torch import Tensor
 
 from midas.config.settings import Retrain
+from midas.files.writing import write_table
 from midas.images.datasets import part_tested
 from midas.images.loader import Images, Loader, Statistics, digest_of, in_order, load, seed_step
 from midas.networks.counting import count
 from midas.networks.skeletons import Skeleton, build, set_drop_path
-from midas.plan.runs import RetrainRun
+from midas.plan.runs import RetrainRun, identity_of
 from midas.running.devices import pick_device
-from midas.running.durable import Keeper, identity_of
+from midas.running.durable import Keeper
 from midas.running.limits import leave_if_asked
 from midas.running.progress import Progress
-from midas.running.provenance import write_metrics, write_table
+from midas.running.provenance import write_metrics
 from midas.running.step import main
 from midas.spaces.genotype import Genotype
 from midas.spaces.genotype import load as load_genotype

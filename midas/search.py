@@ -15,15 +15,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from midas.files.writing import write_table
 from midas.images.datasets import class_names
 from midas.images.loader import Images, Loader, Statistics, digest_of, load, search_halves, seed_step
 from midas.methods.decoding import decode_weights
-from midas.plan.runs import SearchRun
+from midas.plan.runs import SearchRun, identity_of
 from midas.running.devices import pick_device
-from midas.running.durable import Keeper, identity_of
+from midas.running.durable import Keeper
 from midas.running.limits import leave_if_asked
 from midas.running.progress import Progress
-from midas.running.provenance import digest, write_metrics, write_table
+from midas.running.provenance import digest, write_metrics
 from midas.running.step import main
 from midas.supernet import Supernet
 from midas.supernet.cpu import kernels

@@ -23,18 +23,19 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from midas.config.settings import Transfer
+from midas.files.writing import write_table
 from midas.images.datasets import part_tested
 from midas.images.folders import describe
 from midas.images.loader import seed_step
 from midas.networks.counting import count
 from midas.networks.operations import Noise
 from midas.networks.skeletons import Skeleton, build, set_drop_path
-from midas.plan.runs import TransferRun
-from midas.running.durable import Keeper, identity_of
+from midas.plan.runs import TransferRun, identity_of
+from midas.running.durable import Keeper
 from midas.running.limits import leave_if_asked, sign_of_life
 from midas.running.processes import Group, join
 from midas.running.progress import Progress
-from midas.running.provenance import write_metrics, write_table
+from midas.running.provenance import write_metrics
 from midas.running.step import main
 from midas.spaces.genotype import Genotype
 from midas.spaces.genotype import load as load_genotype

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from midas.files.writing import write_table, write_text
 from midas.plan.runs import SearchRun
 from midas.running import provenance
-from midas.running.provenance import write_metrics, write_table, write_text
+from midas.running.provenance import write_metrics
 
 PACKAGE = {
     "__init__.py": "",

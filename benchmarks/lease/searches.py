@@ -30,9 +30,8 @@ from midas.images.loader import Images, load, prepare, search_halves
 from midas.lookup import lookup
 from midas.methods.decoding import decode
 from midas.plan.plan import Cell, Plan
-from midas.plan.runs import DataRun, DecodeRun, LookupRun, SearchRun, decisive
+from midas.plan.runs import DataRun, DecodeRun, LookupRun, SearchRun, decisive, identity_of
 from midas.running.checkpoint import differences, read
-from midas.running.durable import identity_of
 from midas.running.limits import Limits, asked, listen
 from midas.search import digests, searching
 from midas.training.recorded import RecordingError

@@ -22,12 +22,13 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from midas.config.settings import Method, Search
+from midas.files.writing import write_table
 from midas.images.loader import load, search_halves
 from midas.measuring.timing import SyntheticSearch, median_interval, random_batch, seconds_of, take_turns
 from midas.plan.runs import CostRun
 from midas.running.devices import pick_device
 from midas.running.memory import peak_resident
-from midas.running.provenance import write_metrics, write_table
+from midas.running.provenance import write_metrics
 from midas.spaces import get_space
 from midas.supernet import Supernet
 

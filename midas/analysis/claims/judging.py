@@ -19,10 +19,10 @@ from midas.analysis.claims.findings import Finding, Measured
 from midas.analysis.claims.weights import class_similarity, dip_rejections, weight_spread
 from midas.analysis.markdown import cell, plain
 from midas.config.keys import Config
+from midas.files.writing import write_text
 from midas.plan.claims import Claim, Claims, read_claims
 from midas.plan.plan import Plan
 from midas.plan.runs import PresentRun
-from midas.running.provenance import write_text
 
 REPRODUCED, NOT_REPRODUCED, NOT_TESTED = "reproduced", "not reproduced", "not tested at this size"
 VERDICTS = {REPRODUCED: "✔", NOT_REPRODUCED: "✘", NOT_TESTED: "○"}

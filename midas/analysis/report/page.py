@@ -25,9 +25,10 @@ from midas.analysis.claims.judging import VERDICTS, headline, number_text, place
 from midas.analysis.dumps import load_metrics
 from midas.analysis.report import rulegraph
 from midas.config.keys import Config
+from midas.files.writing import write_text
 from midas.plan.plan import Plan
 from midas.plan.runs import PresentRun
-from midas.running.provenance import ROOT, write_text
+from midas.running.provenance import ROOT
 
 CAPTIONS = ROOT / "workflow/report"
 TEMPLATE = "report.html.jinja"
