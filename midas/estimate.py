@@ -17,7 +17,8 @@ import pandas as pd
 import torch
 
 from midas.config.keys import Experiment
-from midas.images.datasets import images_of, read_split
+from midas.images.datasets import images_of
+from midas.images.halves import read_split
 from midas.measuring.costs import MEMORY_STEPS, comparisons
 from midas.measuring.speed import Setting, Speed, measure
 from midas.plan.check import load, read_config

@@ -18,7 +18,9 @@ from torch import Tensor
 from midas.config.settings import Retrain
 from midas.files.writing import write_table
 from midas.images.datasets import part_tested
-from midas.images.loader import Images, Loader, Statistics, digest_of, in_order, load, seed_step
+from midas.images.loader import Loader, Statistics, in_order
+from midas.images.reading import Images, digest_of, load
+from midas.images.seeds import seed_step
 from midas.networks.counting import count
 from midas.networks.skeletons import Skeleton, build, set_drop_path
 from midas.plan.runs import RetrainRun, identity_of

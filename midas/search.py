@@ -17,7 +17,10 @@ from torch import Tensor
 
 from midas.files.writing import write_table
 from midas.images.datasets import class_names
-from midas.images.loader import Images, Loader, Statistics, digest_of, load, search_halves, seed_step
+from midas.images.halves import search_halves
+from midas.images.loader import Loader, Statistics
+from midas.images.reading import Images, digest_of, load
+from midas.images.seeds import seed_step
 from midas.methods.decoding import decode_weights
 from midas.plan.runs import SearchRun, identity_of
 from midas.running.devices import pick_device

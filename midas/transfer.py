@@ -26,7 +26,7 @@ from midas.config.settings import Transfer
 from midas.files.writing import write_table
 from midas.images.datasets import part_tested
 from midas.images.folders import describe
-from midas.images.loader import seed_step
+from midas.images.seeds import seed_step
 from midas.networks.counting import count
 from midas.networks.operations import Noise
 from midas.networks.skeletons import Skeleton, build, set_drop_path

@@ -21,7 +21,7 @@ from midas.config import keys as config
 from midas.config.keys import Analysis, Config, ConfigError, Experiment
 from midas.config.settings import Cost, Method, Retrain, Search, Strict, Transfer, UserDataset
 from midas.images.datasets import FILES, KNOWN
-from midas.images.loader import load as load_images
+from midas.images.reading import load as load_images
 from midas.plan.check import load, read_config
 from midas.plan.check_images import FEWEST_TESTED, training_images
 from midas.plan.runs import DecodeRun, LookupRun, RetrainRun, SearchRun

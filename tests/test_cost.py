@@ -12,7 +12,9 @@ from plain_supernet import PlainSupernet
 from torch import nn
 
 from midas.config.settings import Method
-from midas.images.loader import Loader, Statistics, load, search_halves
+from midas.images.halves import search_halves
+from midas.images.loader import Loader, Statistics
+from midas.images.reading import load
 from midas.measuring import costs as module
 from midas.measuring import timing
 from midas.measuring.costs import Variant, comparisons, cost, counts, peak_memory, steps_per_epoch

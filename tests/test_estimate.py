@@ -14,7 +14,7 @@ from midas import estimate as module
 from midas.config.settings import Retrain, Transfer
 from midas.estimate import Job, hours, hours_table, jobs, loads, main
 from midas.images.datasets import KNOWN, images_of
-from midas.images.loader import load as load_images
+from midas.images.reading import load as load_images
 from midas.measuring import timing
 from midas.measuring.speed import FEW, STEPS, Setting, Speed, measure, speed_of
 from midas.plan.check import load, read_config

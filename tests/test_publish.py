@@ -14,7 +14,7 @@ from midas.analysis.dumps import load_dump
 from midas.analysis.tables.making import make
 from midas.config.keys import ConfigError
 from midas.config.settings import Method
-from midas.images.loader import prepare
+from midas.data import prepare
 from midas.methods.decoding import decode, decode_dump
 from midas.plan.check import load
 from midas.plan.runs import DataRun, DecodeRun, PresentRun, RetrainRun, SearchRun

@@ -26,7 +26,9 @@ from torch import Tensor
 from benchmarks.lease.machine import machine
 from benchmarks.lease.slices import STRUCK, Rows, Slice, left
 from midas.config.keys import parse
-from midas.images.loader import Images, load, prepare, search_halves
+from midas.data import prepare
+from midas.images.halves import search_halves
+from midas.images.reading import Images, load
 from midas.lookup import lookup
 from midas.methods.decoding import decode
 from midas.plan.plan import Cell, Plan

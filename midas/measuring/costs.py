@@ -23,7 +23,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from midas.config.settings import Method, Search
 from midas.files.writing import write_table
-from midas.images.loader import load, search_halves
+from midas.images.halves import search_halves
+from midas.images.reading import load
 from midas.measuring.timing import SyntheticSearch, median_interval, random_batch, seconds_of, take_turns
 from midas.plan.runs import CostRun
 from midas.running.devices import pick_device

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from midas.images.loader import Images, Statistics, in_order
+from midas.images.loader import Statistics, in_order
+from midas.images.reading import Images
 from midas.supernet import Supernet
 from midas.supernet.network import NodeView
 

@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator, ScalarFormatter
 from midas.analysis.dumps import load_metrics, load_table
 from midas.analysis.figures.style import WIDTH, panel_label
 from midas.analysis.statistics.weights import LEVEL
-from midas.images.datasets import few
+from midas.images.listing import few
 from midas.plan.plan import Plan
 
 MOST_NAMES = 25
