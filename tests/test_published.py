@@ -15,7 +15,7 @@ import yaml
 
 from midas.analysis.claims.judging import write_claims
 from midas.analysis.tables.making import make
-from midas.methods.decoding import decode_dump
+from midas.decode import decode_dump
 from midas.plan.check import load
 from midas.plan.runs import PresentRun
 from midas.publish import OF_A_MACHINE

@@ -27,10 +27,10 @@ from benchmarks.lease.machine import machine
 from benchmarks.lease.slices import STRUCK, Rows, Slice, left
 from midas.config.keys import parse
 from midas.data import prepare
+from midas.decode import decode
 from midas.images.halves import search_halves
 from midas.images.reading import Images, load
 from midas.lookup import lookup
-from midas.methods.decoding import decode
 from midas.plan.plan import Cell, Plan
 from midas.plan.runs import DataRun, DecodeRun, LookupRun, SearchRun, decisive, identity_of
 from midas.running.checkpoint import differences, read
