@@ -26,7 +26,8 @@ import yaml
 
 from midas.analysis.dumps import load_dump, load_metrics
 from midas.analysis.run_facts import metrics_files
-from midas.plan.check import load, read_config
+from midas.config.reading import read_config
+from midas.plan.check import load
 from midas.plan.plan import Plan
 
 CLAIMS = "claims.yaml"

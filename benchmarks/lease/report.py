@@ -20,8 +20,9 @@ from midas.analysis.claims.judging import judge
 from midas.analysis.tables.accuracy import BENCHMARK_DATA
 from midas.config.keys import ConfigError, parse
 from midas.files.writing import write_text
+from midas.plan.cells import Cell
 from midas.plan.claims import read_claims
-from midas.plan.plan import Cell, Plan
+from midas.plan.plan import Plan
 from midas.running.provenance import ROOT, commit
 from midas.spaces.benchmark import ACCURACIES
 

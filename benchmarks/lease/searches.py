@@ -31,7 +31,8 @@ from midas.decode import decode
 from midas.images.halves import search_halves
 from midas.images.reading import Images, load
 from midas.lookup import lookup
-from midas.plan.plan import Cell, Plan
+from midas.plan.cells import Cell
+from midas.plan.plan import Plan
 from midas.plan.runs import DataRun, DecodeRun, LookupRun, SearchRun, decisive, identity_of
 from midas.running.checkpoint import differences, read
 from midas.running.limits import Limits, asked, listen

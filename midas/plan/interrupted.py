@@ -6,7 +6,8 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from midas.plan.plan import Cell, Plan
+from midas.plan.cells import Cell
+from midas.plan.plan import Plan
 from midas.plan.runs import decisive
 from midas.running.limits import ACCEPTED, GO_ON, IDENTITY, MACHINE
 from midas.running.provenance import digest

@@ -1,4 +1,4 @@
-"""What one step is told: its settings resolved, as JSON, and nothing else. `midas.plan.plan` makes these of a configuration."""
+"""What one step is told: its settings resolved, as JSON, and nothing else. `midas.plan.told` makes these of a configuration."""
 
 from __future__ import annotations
 
