@@ -30,7 +30,8 @@ def write(path: Path) -> int:
     """Write one dump, and say by how many bytes that raised this process's peak of memory."""
     import torch
 
-    from midas.images.loader import Images, Statistics, in_order
+    from midas.images.loader import Statistics, in_order
+    from midas.images.reading import Images
     from midas.spaces import get_space
     from midas.training.dump import write_dump
 

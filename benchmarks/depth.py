@@ -18,7 +18,10 @@ import torch
 
 from midas.config.settings import Method, Search
 from midas.images.datasets import KNOWN
-from midas.images.loader import Loader, Statistics, load, search_halves, seed_step
+from midas.images.halves import search_halves
+from midas.images.loader import Loader, Statistics
+from midas.images.reading import load
+from midas.images.seeds import seed_step
 from midas.running.provenance import commit, processor, versions
 from midas.training.bilevel import Bilevel, make_supernet
 from midas.training.sums import SearchSums

@@ -17,10 +17,12 @@ import pandas as pd
 import torch
 
 from midas.config.keys import Experiment
-from midas.images.datasets import images_of, read_split
+from midas.config.reading import read_config
+from midas.images.datasets import images_of
+from midas.images.halves import read_split
 from midas.measuring.costs import MEMORY_STEPS, comparisons
 from midas.measuring.speed import Setting, Speed, measure
-from midas.plan.check import load, read_config
+from midas.plan.check import load
 from midas.plan.plan import Plan
 from midas.plan.runs import CostRun
 from midas.running.devices import pick_device

@@ -11,8 +11,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+from midas.files.writing import write_table
 from midas.plan.runs import LookupRun
-from midas.running.provenance import write_metrics, write_table
+from midas.running.provenance import write_metrics
 from midas.running.step import main
 from midas.spaces.benchmark import ACCURACIES, Benchmark
 from midas.spaces.genotype import Genotype, load, parse

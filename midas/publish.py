@@ -22,8 +22,9 @@ import yaml
 from midas.analysis.dumps import load_dump
 from midas.analysis.results import load_metrics
 from midas.analysis.run_facts import metrics_files
+from midas.config.reading import read_config
 from midas.files.machine_paths import OF_A_MACHINE, last_name, places_in, shorten_text, shorten_values
-from midas.plan.check import load, read_config
+from midas.plan.check import load
 from midas.plan.plan import Plan
 
 CLAIMS = "claims.yaml"

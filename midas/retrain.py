@@ -11,15 +11,18 @@ from pathlib import Path
 
 import torch
 
+from midas.files.writing import write_table
 from midas.images.datasets import part_tested
-from midas.images.loader import Images, Loader, Statistics, digest_of, in_order, load, seed_step
+from midas.images.loader import Loader, Statistics, in_order
+from midas.images.reading import Images, digest_of, load
+from midas.images.seeds import seed_step
 from midas.networks.counting import count
 from midas.networks.skeletons import Skeleton
-from midas.plan.runs import RetrainRun
+from midas.plan.runs import RetrainRun, identity_of
 from midas.running.devices import pick_device
-from midas.running.durable import Keeper, identity_of
+from midas.running.durable import Keeper
 from midas.running.progress import Progress
-from midas.running.provenance import write_metrics, write_table
+from midas.running.provenance import write_metrics
 from midas.running.step import main
 from midas.spaces.genotype import load as load_genotype
 from midas.training.epochs import History, resume, run_epochs, save_network

@@ -15,12 +15,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from midas.files.writing import write_table
 from midas.images.datasets import class_names
-from midas.images.loader import Images, digest_of, in_order, load, seed_step
-from midas.plan.runs import SearchRun
+from midas.images.loader import in_order
+from midas.images.reading import Images, digest_of, load
+from midas.images.seeds import seed_step
+from midas.plan.runs import SearchRun, identity_of
 from midas.running.devices import pick_device
-from midas.running.durable import Keeper, identity_of
-from midas.running.provenance import digest, write_metrics, write_table
+from midas.running.durable import Keeper
+from midas.running.provenance import digest, write_metrics
 from midas.running.step import main
 from midas.supernet.cpu import kernels
 from midas.training.dump import write_dump, write_example

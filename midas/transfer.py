@@ -15,17 +15,18 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from midas.files.writing import write_table
 from midas.images.datasets import part_tested
 from midas.images.folders import describe
-from midas.images.loader import seed_step
+from midas.images.seeds import seed_step
 from midas.networks.counting import count
 from midas.networks.skeletons import Skeleton
-from midas.plan.runs import TransferRun
-from midas.running.durable import Keeper, identity_of
+from midas.plan.runs import TransferRun, identity_of
+from midas.running.durable import Keeper
 from midas.running.limits import leave_if_asked
 from midas.running.processes import Group, join
 from midas.running.progress import Progress
-from midas.running.provenance import write_metrics, write_table
+from midas.running.provenance import write_metrics
 from midas.running.step import main
 from midas.spaces.genotype import load as load_genotype
 from midas.training.epochs import History, resume, run_epochs, save_network

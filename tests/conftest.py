@@ -10,7 +10,7 @@ import torch
 
 from midas.config.settings import UserDataset
 from midas.images.datasets import KNOWN, resolve
-from midas.images.loader import load
+from midas.images.reading import load
 from midas.plan.runs import SearchRun
 from midas.search import search
 

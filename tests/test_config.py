@@ -19,10 +19,11 @@ import midas.config.settings
 from midas.analysis.statistics.dip import FEWEST_IMAGES
 from midas.config import keys as config
 from midas.config.keys import Analysis, Config, ConfigError, Experiment
+from midas.config.reading import read_config
 from midas.config.settings import Cost, Method, Retrain, Search, Strict, Transfer, UserDataset
 from midas.images.datasets import FILES, KNOWN
-from midas.images.loader import load as load_images
-from midas.plan.check import load, read_config
+from midas.images.reading import load as load_images
+from midas.plan.check import load
 from midas.plan.check_images import FEWEST_TESTED, training_images
 from midas.plan.runs import DecodeRun, LookupRun, RetrainRun, SearchRun
 from midas.running.step import main

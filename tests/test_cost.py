@@ -12,10 +12,13 @@ from plain_supernet import PlainSupernet
 from torch import nn
 
 from midas.config.settings import Method
-from midas.images.loader import Loader, Statistics, load, search_halves
+from midas.cost import cost
+from midas.images.halves import search_halves
+from midas.images.loader import Loader, Statistics
+from midas.images.reading import load
 from midas.measuring import costs as module
 from midas.measuring import timing
-from midas.measuring.costs import Variant, comparisons, cost, counts, peak_memory, steps_per_epoch
+from midas.measuring.costs import Variant, comparisons, counts, peak_memory, steps_per_epoch
 from midas.measuring.timing import median_interval, seconds_of, take_turns
 from midas.plan.runs import CostRun
 from midas.spaces import SPACES

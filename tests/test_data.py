@@ -22,21 +22,14 @@ from sklearn.datasets import load_digits
 from torchvision.datasets import CIFAR10
 
 from midas.config.settings import UserDataset
-from midas.images import loader as data
-from midas.images.datasets import KNOWN, class_names, read_split, resolve
+from midas.data import prepare
+from midas.images import reading as data
+from midas.images.datasets import KNOWN, class_names, resolve
 from midas.images.digits import PAIRS_PER_CLASS
-from midas.images.loader import (
-    Images,
-    Loader,
-    Statistics,
-    cutout,
-    generator,
-    in_order,
-    load,
-    prepare,
-    random_crop,
-    search_halves,
-)
+from midas.images.halves import read_split, search_halves
+from midas.images.loader import Loader, Statistics, cutout, in_order, random_crop
+from midas.images.reading import Images, load
+from midas.images.seeds import generator
 from midas.plan.runs import DataRun
 
 CPU = torch.device("cpu")

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from midas.config.settings import Method
-from midas.methods.decoding import decode, decode_dump, decode_weights
+from midas.decode import decode, decode_dump
+from midas.methods.decoding import decode_weights
 from midas.plan.runs import DecodeRun
 from midas.running.step import main
 from midas.spaces import get_space

@@ -230,7 +230,8 @@ def test_a_second_job_on_a_folder_refuses_and_names_the_first(demo_run, tmp_path
 
 
 def test_the_lock_ends_with_its_process(tmp_path):
-    code = "import os, pathlib, sys; from midas.durable import lock; lock(pathlib.Path(sys.argv[1])); os.kill(os.getpid(), 9)"
+    code = "import os, pathlib, sys; from midas.running.durable import lock; "
+    code += "lock(pathlib.Path(sys.argv[1])); os.kill(os.getpid(), 9)"
     assert subprocess.run([sys.executable, "-c", code, tmp_path], cwd=ROOT).returncode == -9
     descriptor = lock(tmp_path)
     with (tmp_path / "lock").open() as file, pytest.raises(BlockingIOError):
@@ -290,7 +291,7 @@ def on_a_disk(script, folder, kilobytes, **environment):
 def test_a_full_disk_is_named_and_the_old_checkpoint_stays(searched, tmp_path):
     disk = tmp_path / "disk"
     script = f'''"$PYTHON" -m midas.search "$RUN" {disk}/search --save-every 0.01; echo "code $?"; ls {disk}/search_checkpoint
-        "$PYTHON" -c "from pathlib import Path; from midas.checkpoint import read
+        "$PYTHON" -c "from pathlib import Path; from midas.running.checkpoint import read
 for name in 'newest', 'previous': print(sorted(read(Path('{disk}/search_checkpoint') / (name + '.pt'))))"'''
     size = (searched.parent / "search_checkpoint/newest.pt").stat().st_size  # room for two, and not for a third
     done = on_a_disk(script, disk, 5 * size // 2048, RUN=str(searched / "metrics.json"), PYTHON=sys.executable)

@@ -11,13 +11,14 @@ import torch
 import yaml
 
 from midas import estimate as module
+from midas.config.reading import read_config
 from midas.config.settings import Retrain, Transfer
 from midas.estimate import Job, hours, hours_table, jobs, loads, main
 from midas.images.datasets import KNOWN, images_of
-from midas.images.loader import load as load_images
+from midas.images.reading import load as load_images
 from midas.measuring import timing
 from midas.measuring.speed import FEW, STEPS, Setting, Speed, measure, speed_of
-from midas.plan.check import load, read_config
+from midas.plan.check import load
 
 ROOT = Path(__file__).parent.parent
 CPU = torch.device("cpu")

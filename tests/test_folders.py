@@ -11,11 +11,12 @@ from sklearn.datasets import load_digits
 from timm.data import ImageDataset
 
 from midas.config.settings import Transfer, UserDataset
+from midas.data import prepare
 from midas.images import digits, folders
-from midas.images import loader as data
-from midas.images.datasets import KNOWN, Dataset, folder_files, part_tested, resolve
+from midas.images import reading as data
+from midas.images.datasets import KNOWN, Dataset, part_tested, resolve
 from midas.images.folders import describe, write_photos
-from midas.images.loader import prepare
+from midas.images.listing import folder_files
 from midas.plan.runs import DataRun
 from midas.running.processes import Group
 from midas.training.photos import PhotoLoader, Photos
@@ -305,7 +306,7 @@ def test_a_folder_that_can_not_be_read_is_named_before_any_work(photos, monkeypa
             raise PermissionError(13, "Permission denied", str(path))
         return whole(path)
 
-    monkeypatch.setattr("midas.images.datasets.os.scandir", scandir)
+    monkeypatch.setattr("midas.images.listing.os.scandir", scandir)
     with pytest.raises(ValueError, match=rf"^{photos}/train/1: can't be read: Permission denied$"):
         resolve("mine", {"mine": UserDataset(kind="folder", path=str(photos), image_size=32)}, None, None)
 

@@ -20,7 +20,8 @@ from benchmarks.lease.options import has_gpu
 from benchmarks.lease.searches import at_once
 from benchmarks.lease.slices import STRUCK, WAYS, Rows, Slice, is_wrong, own_failure, right_ways, strike
 from midas.config.keys import parse
-from midas.plan.check import load, read_config
+from midas.config.reading import read_config
+from midas.plan.check import load
 from midas.plan.plan import Plan
 from midas.training.recorded import RecordingError
 

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from midas.files.writing import write_table, write_text
 from midas.plan.runs import SearchRun
 from midas.running import provenance
-from midas.running.provenance import write_metrics, write_table, write_text
+from midas.running.provenance import write_metrics
 
 PACKAGE = {
     "__init__.py": "",
@@ -141,10 +142,12 @@ def modules_of(step):
 
 def test_the_digest_of_a_search_covers_what_makes_its_numbers():
     modules = modules_of("search")
-    assert modules >= {"search", "data", "datasets", "decode", "genotype", "networks", "operations", "checkpoint"}
-    assert modules >= {f"spaces.{name}" for name in ("space", "darts", "nas_bench_201")}
-    assert modules >= {f"supernet.{name}" for name in ("candidates", "mixing", "network", "topology")}
-    assert not modules & {"config", "plan", "provenance", "step", "retrain", "lookup"}
+    assert modules >= {"search", "methods.decoding", "networks.operations", "running.checkpoint"}
+    assert modules >= {f"images.{name}" for name in ("datasets", "halves", "listing", "loader", "reading", "seeds")}
+    assert modules >= {f"spaces.{name}" for name in ("space", "darts", "genotype", "nas_bench_201")}
+    assert modules >= {f"supernet.{name}" for name in ("candidates", "mixture", "network", "sums")}
+    assert not any(name.startswith(("config", "plan", "running.provenance", "running.step")) for name in modules)
+    assert not modules & {"files.writing", "retrain", "lookup"}
 
 
 @pytest.mark.parametrize("step", ["search", "retrain", "data", "decode", "lookup"])
@@ -227,7 +230,7 @@ def test_code_without_a_repository_has_no_commit(checkout, tmp_path):
 def test_code_unpacked_at_the_root_of_another_repository_has_no_commit(tmp_path, monkeypatch):
     monkeypatch.setattr(provenance, "ROOT", tmp_path)
     committed(tmp_path, "notes/paper.tex")
-    (tmp_path / provenance.THIS).parent.mkdir()
+    (tmp_path / provenance.THIS).parent.mkdir(parents=True)
     (tmp_path / provenance.THIS).write_text("unpacked")
     assert provenance.commit() is None
 
@@ -318,7 +321,7 @@ def test_metrics_of_a_step_that_computes_name_the_processors_instructions(search
 
 
 def test_a_processor_that_is_used_as_an_older_one_has_other_instructions():
-    code = "from midas.provenance import instructions; print(instructions())"
+    code = "from midas.running.provenance import instructions; print(instructions())"
     call = partial(
         subprocess.run, [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=provenance.ROOT
     )

@@ -14,8 +14,8 @@ from midas.analysis.dumps import load_dump
 from midas.analysis.tables.making import make
 from midas.config.keys import ConfigError
 from midas.config.settings import Method
-from midas.images.loader import prepare
-from midas.methods.decoding import decode, decode_dump
+from midas.data import prepare
+from midas.decode import decode, decode_dump
 from midas.plan.check import load
 from midas.plan.runs import DataRun, DecodeRun, PresentRun, RetrainRun, SearchRun
 from midas.retrain import retrain

@@ -15,8 +15,8 @@ import yaml
 
 from midas.analysis.claims.writing import write_claims
 from midas.analysis.tables.making import make
+from midas.decode import decode_dump
 from midas.files.machine_paths import OF_A_MACHINE
-from midas.methods.decoding import decode_dump
 from midas.plan.check import load
 from midas.plan.runs import PresentRun
 from midas.running.provenance import instructions, processor

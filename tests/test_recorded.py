@@ -9,7 +9,8 @@ from recordable import Recordable, UnrecordableError
 
 from midas.config.settings import Method, Search
 from midas.images.datasets import KNOWN
-from midas.images.loader import Images, Loader, Statistics
+from midas.images.loader import Loader, Statistics
+from midas.images.reading import Images
 from midas.networks.depthwise import use_own_gradients
 from midas.spaces import SPACES
 from midas.supernet.cpu import sums as kernels

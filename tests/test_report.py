@@ -25,8 +25,9 @@ from midas.analysis.claims.judging import judge_all
 from midas.analysis.report import page as report
 from midas.analysis.report import rulegraph
 from midas.config.keys import Config
-from midas.plan.plan import CELL_FIGURES, Plan
+from midas.plan.plan import Plan
 from midas.plan.runs import PresentRun
+from midas.plan.shown import CELL_FIGURES
 
 ROOT = Path(__file__).parent.parent
 VOID = {"meta", "img", "br", "path", "rect"}

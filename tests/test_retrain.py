@@ -12,7 +12,8 @@ from safetensors.torch import load_file
 
 from midas.config.settings import Retrain, UserDataset
 from midas.images.datasets import resolve
-from midas.images.loader import Statistics, in_order, load
+from midas.images.loader import Statistics, in_order
+from midas.images.reading import load
 from midas.networks.counting import count
 from midas.networks.skeletons import build
 from midas.plan.runs import RetrainRun

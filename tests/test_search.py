@@ -14,10 +14,12 @@ from sklearn.linear_model import LogisticRegression
 
 from midas import search as module
 from midas.config.settings import UserDataset
+from midas.decode import decode, decode_dump
 from midas.images.datasets import KNOWN, class_names, resolve
-from midas.images.loader import Loader, Statistics, load, search_halves
+from midas.images.halves import search_halves
+from midas.images.loader import Loader, Statistics
+from midas.images.reading import load
 from midas.methods.composition import supernet_of
-from midas.methods.decoding import decode, decode_dump
 from midas.methods.passes import Passes
 from midas.plan.runs import DecodeRun, RetrainRun
 from midas.retrain import retrain

@@ -19,7 +19,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from midas.config.settings import Transfer
-from midas.images.datasets import Dataset, folder_files
+from midas.images.datasets import Dataset
+from midas.images.listing import folder_files
 from midas.networks.counting import count
 from midas.networks.skeletons import build
 from midas.plan.runs import TransferRun

@@ -27,9 +27,10 @@ from benchmarks.lease import packing, report
 from benchmarks.lease.options import options_of
 from benchmarks.lease.processes import Parts
 from benchmarks.lease.slices import SEARCHED, WAYS, Rows, Slice, is_wrong, left, right_ways, strike
+from midas.config.reading import read_config
 from midas.files.disk import claim
-from midas.plan.check import read_config
-from midas.running.provenance import ROOT, write_text
+from midas.files.writing import write_text
+from midas.running.provenance import ROOT
 
 SHARES = {"right": (60.0, 1 / 9), "fast": (90.0, 1 / 6)}
 """Seconds of a part, and the most of a slice."""

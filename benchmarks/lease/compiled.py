@@ -26,8 +26,8 @@ from benchmarks.contest.contestants import CELLS
 from benchmarks.lease.right import CASES, Case, batch, size_of
 from benchmarks.lease.slices import SEARCHED
 from midas.config.keys import parse
+from midas.config.reading import read_config
 from midas.config.settings import Method, Search
-from midas.plan.check import read_config
 from midas.running.provenance import ROOT
 from midas.spaces import get_space
 from midas.supernet.cpu import kernels

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from benchmarks.lease.slices import PARTS
 from midas.config.keys import ConfigError
-from midas.plan.check import load, read_config
+from midas.config.reading import read_config
+from midas.plan.check import load
 from midas.running.provenance import ROOT
 
 LEAST_MINUTES = 1.0

@@ -19,9 +19,11 @@ from benchmarks.lease.slices import SEARCHED, WAYS, Rows, Slice, is_wrong, right
 from midas.analysis.claims.judging import judge
 from midas.analysis.tables.accuracy import BENCHMARK_DATA
 from midas.config.keys import ConfigError, parse
+from midas.files.writing import write_text
+from midas.plan.cells import Cell
 from midas.plan.claims import read_claims
-from midas.plan.plan import Cell, Plan
-from midas.running.provenance import ROOT, commit, write_text
+from midas.plan.plan import Plan
+from midas.running.provenance import ROOT, commit
 from midas.spaces.benchmark import ACCURACIES
 
 CLAIM = "C1"

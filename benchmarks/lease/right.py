@@ -23,8 +23,10 @@ from torch import Tensor
 from benchmarks.lease.machine import machine
 from benchmarks.lease.slices import SEARCHED, WAYS, Rows, Slice, left, own_failure
 from midas.config.settings import Method, Search, Transfer
+from midas.data import prepare
 from midas.images.datasets import KNOWN
-from midas.images.loader import Images, Loader, Statistics, prepare
+from midas.images.loader import Loader, Statistics
+from midas.images.reading import Images
 from midas.methods.composition import supernet_of
 from midas.methods.decoding import random_genotype
 from midas.networks.depthwise import use_own_gradients

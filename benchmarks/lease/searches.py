@@ -26,13 +26,15 @@ from torch import Tensor
 from benchmarks.lease.machine import machine
 from benchmarks.lease.slices import STRUCK, Rows, Slice, left
 from midas.config.keys import parse
-from midas.images.loader import Images, load, prepare, search_halves
+from midas.data import prepare
+from midas.decode import decode
+from midas.images.halves import search_halves
+from midas.images.reading import Images, load
 from midas.lookup import lookup
-from midas.methods.decoding import decode
-from midas.plan.plan import Cell, Plan
-from midas.plan.runs import DataRun, DecodeRun, LookupRun, SearchRun, decisive
+from midas.plan.cells import Cell
+from midas.plan.plan import Plan
+from midas.plan.runs import DataRun, DecodeRun, LookupRun, SearchRun, decisive, identity_of
 from midas.running.checkpoint import differences, read
-from midas.running.durable import identity_of
 from midas.running.limits import Limits, asked, listen
 from midas.search import digests, searching
 from midas.training.recorded import RecordingError

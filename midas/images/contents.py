@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
+from midas.files.writing import write_text
 from midas.images.datasets import Dataset, image_files
-from midas.running.provenance import write_text
 
 KEPT = "contents.json"
 """Where the digest of a folder is kept, below the folder of the step data."""

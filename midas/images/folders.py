@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from midas.images.datasets import IMAGE_FOLDERS, IMAGE_SUFFIXES, Dataset, few, folder_files, folder_parts, list_part
+from midas.images.datasets import IMAGE_FOLDERS, Dataset
+from midas.images.listing import IMAGE_SUFFIXES, few, folder_files, folder_parts, list_part
 
 PHOTO_SIDE = 64
 Part = tuple[np.ndarray, np.ndarray]

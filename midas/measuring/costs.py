@@ -1,20 +1,18 @@
-"""What a search costs, method by method: ``python -m midas.cost RUN FOLDER``.
+"""What a search costs, method by method: time and memory of a step, side by side.
 
 The supernets take their turns in one process, in an order that is reversed each time so that drift cancels, and are compared
 turn by turn. Images and labels are random: the time of a step doesn't depend on their values. Loading and augmentation, the same
-for all methods, are left out. Writes steps.csv (a row for each turn) and, last, metrics.json.
+for all methods, are left out.
 """
 
 from __future__ import annotations
 
 import multiprocessing
 import sys
-import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,14 +20,13 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from midas.config.settings import Method, Search
-from midas.images.loader import load, search_halves
+from midas.images.halves import search_halves
+from midas.images.reading import load
 from midas.measuring.synthetic import SyntheticSearch, random_batch
 from midas.measuring.timing import median_interval, seconds_of, take_turns
 from midas.methods.composition import supernet_of
 from midas.plan.runs import CostRun
-from midas.running.devices import pick_device
 from midas.running.memory import peak_resident
-from midas.running.provenance import write_metrics, write_table
 from midas.spaces import get_space
 
 CONVENTION = (
@@ -99,35 +96,6 @@ def baseline_of(run: CostRun, variant: Variant) -> Variant:
     return Variant(run.cost.baseline, run.methods[run.cost.baseline], variant.image)
 
 
-def cost(run: CostRun, folder: Path) -> None:
-    """Measure every variant and write the outputs.
-
-    Raises:
-        ValueError: see `steps_per_epoch` and `peak_memory`.
-    """
-    start = time.monotonic()
-    torch.set_num_threads(run.threads)
-    device = pick_device(run.device)
-    steps, compared = steps_per_epoch(run), comparisons(run)
-    found = measure(run, [variant for _, variant in compared], device)
-    write_table(folder / "steps.csv", turn_rows(compared, found))
-    numbers = {
-        "baseline": run.cost.baseline,
-        "repeats": run.cost.repeats,
-        "steps": run.cost.steps,
-        "steps_per_epoch": steps,
-        "interval": INTERVAL,
-        "convention": CONVENTION,
-        "rows": [
-            _names(part, variant)
-            | counts(run, variant)
-            | _costs(found[variant], found[baseline_of(run, variant)], steps)
-            for part, variant in compared
-        ],
-    }
-    write_metrics(folder / "metrics.json", "cost", run, numbers, time.monotonic() - start, device)
-
-
 def steps_per_epoch(run: CostRun) -> int:
     """Bilevel steps in an epoch of the search.
 
@@ -168,7 +136,7 @@ def peak_memory(run: CostRun, variant: Variant, device: torch.device) -> int | N
     if device.type == "cuda":
         return _peak_on_gpu(run, variant, device)
     context = multiprocessing.get_context("forkserver")
-    # the second is what torch imports when an optimiser is made; this module itself may be __main__, hence not the first
+    # the second is what torch imports when an optimiser is made
     context.set_forkserver_preload(["midas.measuring.timing", "torch._dynamo"])
     with ProcessPoolExecutor(1, context) as pool:
         try:
@@ -225,6 +193,16 @@ def counts(run: CostRun, variant: Variant) -> dict[str, int]:
         "architecture_params": sum(p.numel() for p in supernet.architecture_parameters()),
         "multiply_adds": counter.get_total_flops() // 4,
     }
+
+
+def cost_rows(
+    run: CostRun, compared: list[tuple[str, Variant]], found: dict[Variant, Measured], steps: int
+) -> list[dict[str, Any]]:
+    """Rows of metrics.json: names, counts and costs of each variant; an epoch has so many steps."""
+    return [
+        _names(part, variant) | counts(run, variant) | _costs(found[variant], found[baseline_of(run, variant)], steps)
+        for part, variant in compared
+    ]
 
 
 def turn_rows(compared: list[tuple[str, Variant]], found: dict[Variant, Measured]) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from midas.config.settings import Method, Search
-from midas.images.loader import seed_step
+from midas.images.seeds import seed_step
 from midas.methods.passes import Batch
 from midas.training.bilevel import Bilevel, make_supernet
 from midas.training.recorded import Recorded

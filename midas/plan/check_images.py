@@ -7,7 +7,8 @@ from pathlib import Path
 
 from midas.config.keys import Analysis, Experiment
 from midas.config.settings import Method, Transfer
-from midas.images.datasets import IMAGES, Dataset, images_of, read_split
+from midas.images.datasets import IMAGES, Dataset, images_of
+from midas.images.halves import read_split
 from midas.plan.plan import Plan
 from midas.spaces import Space
 

@@ -6,9 +6,10 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from midas.plan.plan import Cell, Plan
+from midas.plan.cells import Cell
+from midas.plan.plan import Plan
 from midas.plan.runs import decisive
-from midas.running.limits import ACCEPTED, GO_ON, IDENTITY
+from midas.running.limits import ACCEPTED, GO_ON, IDENTITY, MACHINE
 from midas.running.provenance import digest
 
 STEPS = ("search", "retrain", "transfer")
@@ -39,7 +40,7 @@ def _interrupted(plan: Plan) -> Iterator[tuple[Path, dict[str, object]]]:
                 try:
                     there = json.loads((kept / IDENTITY).read_text())
                     if there["config"] == _now(plan, cell, step) and there["source_digest"] == digest(step):
-                        yield kept, there["machine"]
+                        yield kept, there[MACHINE]
                 except (OSError, ValueError, TypeError, KeyError):  # the step itself looks at its checkpoint
                     continue
 

@@ -1,4 +1,4 @@
-"""What one step is told: its settings resolved, as JSON, and nothing else. `midas.plan.plan` makes these of a configuration."""
+"""What one step is told: its settings resolved, as JSON, and nothing else. `midas.plan.told` makes these of a configuration."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Any, Literal
 from midas.config.keys import Config
 from midas.config.settings import Cost, Method, Retrain, Search, Strict, Transfer
 from midas.images.datasets import Dataset
+from midas.running.limits import MACHINE
+from midas.running.provenance import digest
 
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -124,3 +126,16 @@ def decisive(run: Strict) -> dict[str, Any]:
     `midas.running.durable.Keeper` for what an interrupted run does with other ones.
     """
     return run.model_dump(mode="json", exclude=_PLACES if isinstance(run, CostRun) else _PLACES | _MACHINE)
+
+
+def identity_of(step: str, run: SearchRun | RetrainRun | TransferRun, device: Any, **contents: str) -> dict[str, Any]:
+    """What must be equal for a checkpoint to be continued.
+
+    Args:
+        step: name of the module below `midas`.
+        run: what it was told; where things lie doesn't matter.
+        device: of torch, that it computes on.
+        contents: of its inputs, by name: digests or texts.
+    """
+    machine = {"device": device.type, "threads": run.threads}
+    return {"config": decisive(run), **contents, "source_digest": digest(step), MACHINE: machine}

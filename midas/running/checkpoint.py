@@ -13,9 +13,7 @@ from typing import Any
 import torch
 
 from midas.files.disk import flush, flush_folder
-
-MACHINE = "machine"
-"""Key of an identity: what changes rounding alone."""
+from midas.running.limits import MACHINE
 
 
 def read(path: Path) -> dict[str, Any]:

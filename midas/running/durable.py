@@ -20,10 +20,9 @@ import torch
 from torch import Tensor
 
 from midas.files.disk import claim
-from midas.plan.runs import RetrainRun, SearchRun, TransferRun, decisive
-from midas.running.checkpoint import MACHINE, Checkpoint, differences
-from midas.running.limits import ACCEPTED, GO_ON, IDENTITY, asked, of_workflow, save_every, saving
-from midas.running.provenance import digest, write_text
+from midas.files.writing import write_text
+from midas.running.checkpoint import Checkpoint, differences
+from midas.running.limits import ACCEPTED, GO_ON, IDENTITY, MACHINE, asked, of_workflow, save_every, saving
 
 
 class FirstBad:
@@ -61,21 +60,6 @@ class FirstBad:
             )
 
 
-def identity_of(
-    step: str, run: SearchRun | RetrainRun | TransferRun, device: torch.device, **contents: str
-) -> dict[str, Any]:
-    """What must be equal for a checkpoint to be continued.
-
-    Args:
-        step: name of the module below `midas`.
-        run: what it was told; where things lie doesn't matter.
-        device: that it computes on.
-        contents: of its inputs, by name: digests or texts.
-    """
-    machine = {"device": device.type, "threads": run.threads}
-    return {"config": decisive(run), **contents, "source_digest": digest(step), MACHINE: machine}
-
-
 class Keeper:
     """What a step keeps of its work, in a folder beside that of its outputs; left as a context, it gives the folder free.
 
@@ -85,7 +69,7 @@ class Keeper:
 
     Args:
         folder: of the outputs.
-        identity: see `identity_of`.
+        identity: see `midas.plan.runs.identity_of`.
         writes: False for one of several processes that train together but doesn't save.
         elsewhere: whether to go on with other threads or another device than it was begun with.
     """

@@ -17,6 +17,8 @@ ACCEPTED = "accepted"
 """File in a checkpoint's folder: whoever called has the outputs, so that where they are gone the run is made again."""
 IDENTITY = "identity.json"
 """File in a checkpoint's folder: what it is of, for whoever can't read checkpoints."""
+MACHINE = "machine"
+"""Key of an identity: what changes rounding alone."""
 GO_ON = "set them as they were, or go_on_elsewhere: true to go on with another rounding, or delete that folder to begin anew"
 """What can be done about a run that was begun with other threads or on another device."""
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import ast
-import csv
 import hashlib
-import io
 import json
 import os
 import platform
@@ -15,6 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from midas.files.writing import write_text
 from midas.running.memory import peak_resident
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,8 +26,8 @@ GIT_PLACES = ("GIT_DIR", "GIT_WORK_TREE", "GIT_COMMON_DIR", "GIT_INDEX_FILE", "G
 ROUNDING = ("amx", "avx", "bf16", "f16", "fma", "fp16", "sme", "sse", "sve")
 """How instructions are called that a sum's rounding may depend on."""
 
-NOT_IN_DIGEST = ("midas.config.", "midas.plan.", "midas.running.provenance", "midas.running.step")
-"""What acts on a step's numbers only through its resolved JSON, which is compared by itself."""
+NOT_IN_DIGEST = ("midas.config", "midas.plan", "midas.running.provenance", "midas.running.step", "midas.files.writing")
+"""What acts on a step's numbers only through its resolved JSON, which is compared by itself, or only writes them down."""
 STILL_IN_DIGEST = ("midas.plan.claims",)
 """What of it is read by a step too."""
 
@@ -52,7 +51,7 @@ def digest(step: str) -> str:
 def _collect(module: str, seen: dict[str, str]) -> None:
     base = ROOT / Path(*module.split("."))
     path = base / "__init__.py" if base.is_dir() else base.with_suffix(".py")
-    without = module.startswith(NOT_IN_DIGEST) and module not in STILL_IN_DIGEST
+    without = f"{module}.".startswith(tuple(f"{name}." for name in NOT_IN_DIGEST)) and module not in STILL_IN_DIGEST
     if module in seen or without or not path.exists():
         return
     tree = ast.parse(path.read_text())
@@ -169,20 +168,3 @@ def _hardware(device: Any) -> dict[str, Any]:
         facts["device"] = torch.cuda.get_device_name(device)
         facts["peak_gpu_memory_bytes"] = torch.cuda.max_memory_allocated(device)
     return facts
-
-
-def write_table(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Write rows of the same keys as csv; the file appears whole or not at all."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, rows[0].keys(), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(path, text.getvalue())
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file so that it appears whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text)
-    temporary.replace(path)

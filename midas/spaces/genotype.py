@@ -1,14 +1,10 @@
-"""A found cell: its value, the text forms that the field prints, and its JSON file.
-
-``python -m midas.genotype TEXT FILE`` writes the JSON file of a published cell, which `midas.retrain` and `midas.transfer` read.
-"""
+"""A found cell: its value, the text forms that the field prints, and its JSON file."""
 
 from __future__ import annotations
 
 import ast
 import json
 import re
-import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -210,19 +206,3 @@ def check_nodes(genotype: Genotype) -> None:
         expected = [space.kept_edges or len(spec.incoming(node)) for node in spec.nodes]
         if found != expected:
             raise ValueError(f"{kind} cell: its nodes have {found} edges; in {space.name} they have {expected}")
-
-
-def main() -> None:
-    """Write the genotype.json of a text; wrong input ends in one line and exit code 2."""
-    if len(sys.argv) != 3:
-        sys.exit(
-            "usage: python -m midas.genotype TEXT FILE\n  writes genotype.json, as a retraining reads it, of a text form"
-        )
-    try:
-        genotype = parse(sys.argv[1])
-        check_nodes(genotype)
-        genotype.save(Path(sys.argv[2]))
-    except (ValueError, OSError) as error:
-        wrong = f"{sys.argv[2]}: {error.strerror}" if isinstance(error, OSError) else str(error)
-        print(f"error: {wrong}", file=sys.stderr)
-        sys.exit(2)

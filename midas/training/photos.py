@@ -16,9 +16,10 @@ from torch.utils.data import Dataset as Indexed
 from torch.utils.data import Sampler
 
 from midas.config.settings import Transfer
-from midas.images.datasets import Dataset, folder_files, folder_parts
-from midas.images.loader import generator
+from midas.images.datasets import Dataset
+from midas.images.listing import folder_files, folder_parts
 from midas.images.opening import read_rgb
+from midas.images.seeds import generator
 from midas.running.processes import Group
 from midas.running.waiting import Awaited, check_shared_memory
 from midas.training.trainer import Batches

@@ -11,7 +11,7 @@ from timm.utils import AverageMeter
 from torch import Tensor
 
 from midas.config.settings import Retrain
-from midas.images.loader import seed_step
+from midas.images.seeds import seed_step
 from midas.networks.skeletons import Skeleton, set_drop_path
 from midas.running.limits import leave_if_asked
 from midas.training.trainer import Batches, Sums, Training

@@ -8,7 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from midas.images.loader import Images, Loader, Statistics, in_order, search_halves, seed_step
+from midas.images.halves import search_halves
+from midas.images.loader import Loader, Statistics, in_order
+from midas.images.reading import Images
+from midas.images.seeds import seed_step
 from midas.methods.composition import compose
 from midas.methods.decoding import decode_weights
 from midas.methods.epochs import Epoch, Evaluated

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from midas.config.settings import Transfer
-from midas.images.loader import seed_step
+from midas.images.seeds import seed_step
 from midas.networks.operations import Noise
 from midas.networks.skeletons import Skeleton, set_drop_path
 from midas.running.limits import leave_if_asked, sign_of_life

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from midas.config.settings import Method, Search
-from midas.images.loader import load
+from midas.images.reading import load
 from midas.methods import composition as module
 from midas.methods import distributions
 from midas.methods.changes import Mask, Shared

@@ -5,8 +5,9 @@ import json
 from midas.plan.check import load
 from midas.config.keys import ConfigError
 from midas.running.limits import ACCEPTED
-from midas.running.provenance import digest, write_text
+from midas.running.provenance import digest
 from midas.plan.runs import decisive
+from midas.files.writing import write_text
 from midas.files.yaml_files import read_yaml
 
 try:

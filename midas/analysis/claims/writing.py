@@ -11,8 +11,8 @@ from typing import Any
 
 from midas.analysis.claims.judging import VERDICTS, judge_all
 from midas.analysis.markdown import cell, plain
+from midas.files.writing import write_text
 from midas.plan.runs import PresentRun
-from midas.running.provenance import write_text
 
 MINUS = "\N{MINUS SIGN}"
 

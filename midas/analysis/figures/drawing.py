@@ -16,8 +16,9 @@ from midas.analysis.figures.found_cells import found_cells
 from midas.analysis.figures.progress import progress
 from midas.analysis.figures.similarity import class_similarity
 from midas.analysis.figures.weights import mean_weights, spread_over_images
-from midas.plan.plan import CELL_FIGURES, Plan
+from midas.plan.plan import Plan
 from midas.plan.runs import PresentRun
+from midas.plan.shown import CELL_FIGURES
 
 FIGURES: dict[int, Callable[[Plan], Figure]] = {
     1: attention,

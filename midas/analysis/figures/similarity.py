@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator, ScalarFormatter
 from midas.analysis.figures.style import WIDTH, panel_label
 from midas.analysis.results import load_metrics, load_table
 from midas.analysis.statistics.dip import LEVEL
-from midas.images.datasets import few
+from midas.images.listing import few
 from midas.plan.plan import Plan
 
 MOST_NAMES = 25

@@ -26,9 +26,10 @@ from midas.analysis.claims.writing import headline, number_text, place_text
 from midas.analysis.report import rulegraph
 from midas.analysis.results import load_metrics
 from midas.config.keys import Config
+from midas.files.writing import write_text
 from midas.plan.plan import Plan
 from midas.plan.runs import PresentRun
-from midas.running.provenance import ROOT, write_text
+from midas.running.provenance import ROOT
 
 CAPTIONS = ROOT / "workflow/report"
 TEMPLATE = "report.html.jinja"

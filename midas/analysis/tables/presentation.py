@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from midas.analysis.markdown import cell, plain
-from midas.running.provenance import write_text
+from midas.files.writing import write_text
 
 DASH = "—"
 LETTERS = "ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡᵐⁿᵒᵖ"

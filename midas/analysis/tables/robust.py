@@ -12,7 +12,8 @@ from midas.analysis import literature
 from midas.analysis.tables import runs, wording
 from midas.analysis.tables.presentation import Block, Column, Table
 from midas.config.keys import Experiment
-from midas.plan.plan import ROBUST_DARTS, Plan
+from midas.plan.plan import Plan
+from midas.plan.shown import ROBUST_DARTS
 
 KEYS = {"method": "Method", "statistic": "Statistic", "network": "Layers \N{MULTIPLICATION SIGN} channels"}
 COLUMNS = [Column(f"{space.upper()} error (%)", f"{space}_error", "either") for space in ROBUST_DARTS]

@@ -1,0 +1,93 @@
+"""Which cells a configuration has, found or drawn, how they are evaluated, where their files lie. Nothing here needs torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from midas.config.keys import Config, Experiment
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One search: an experiment, one of its methods, one seed."""
+
+    experiment: Experiment
+    method: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class Cells:
+    """The cells of a configuration.
+
+    Attributes:
+        config: the configuration.
+    """
+
+    config: Config
+
+    @property
+    def root(self) -> Path:
+        """Folder of this size's results."""
+        return Path(self.config.results_dir) / self.config.size
+
+    def folder(self, space: str, dataset: str, method: str, seed: int) -> Path:
+        """Folder of one search and of what follows from it: one axis a folder."""
+        return self.root / space / dataset / method / f"seed{seed}"
+
+    def cell_folder(self, cell: Cell) -> Path:
+        """Folder of one search."""
+        return self.folder(cell.experiment.space, cell.experiment.dataset, cell.method, cell.seed)
+
+    def cells(self, space: str | None = None, evaluated: bool = False, searched: bool = False) -> Iterator[Cell]:
+        """All cells, found or random: of one space if it is named, those evaluated only, those searched only if asked for."""
+        for experiment in self.config.experiments:
+            if space in (None, experiment.space):
+                for method in self.evaluated(experiment) if evaluated else _all_methods(experiment):
+                    if not (searched and self.is_random(method)):
+                        for seed in self.config.seeds:
+                            yield Cell(experiment, method, seed)
+
+    def is_random(self, method: str) -> bool:
+        """Whether a method draws its cells and searches nothing."""
+        return method in self.config.methods and self.config.methods[method].weights == "random"
+
+    def evaluated(self, experiment: Experiment) -> list[str]:
+        """Methods whose cells are evaluated: those of the ablation too where a look-up costs nothing."""
+        return _all_methods(experiment) if self.evaluation(experiment.space) == "lookup" else experiment.methods
+
+    def transfers(self) -> Iterator[Cell]:
+        """All cells that are trained on large images."""
+        for experiment in self.config.experiments:
+            if experiment.transfer:
+                for method in experiment.transfer.methods:
+                    for seed in experiment.transfer.seeds or self.config.seeds:
+                        yield Cell(experiment, method, seed)
+
+    def attending(self) -> list[str]:
+        """Attention methods of the analysed experiment: those that figures 1 to 5 compare, then those of its ablation."""
+        chosen = self.config.analysis
+        if chosen is None:
+            return []
+        ablation = self.experiment(chosen.space, chosen.dataset).ablation
+        others = [method for method in ablation if self.config.methods[method].weights == "attention"]
+        return list(dict.fromkeys([chosen.method, *chosen.compare, *others]))
+
+    def costs(self) -> list[Experiment]:
+        """Experiments whose searches' cost is measured."""
+        return [experiment for experiment in self.config.experiments if experiment.cost]
+
+    def evaluation(self, space: str) -> Literal["lookup", "retrain"]:
+        """How the cells of a space are evaluated: looked up where there is a table of the benchmark, else trained."""
+        return "lookup" if space == "nas_bench_201" and self.config.nas_bench_201_table else "retrain"
+
+    def experiment(self, space: str, dataset: str) -> Experiment:
+        """The experiment on a space and a data set."""
+        return next(e for e in self.config.experiments if (e.space, e.dataset) == (space, dataset))
+
+
+def _all_methods(experiment: Experiment) -> list[str]:
+    return list(dict.fromkeys([*experiment.methods, *experiment.ablation]))
