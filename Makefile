@@ -37,6 +37,7 @@ lint: .venv/ready
 	$(RUN) snakefmt --check workflow
 	$(RUN) snakemake --lint
 	$(RUN) mypy
+	$(RUN) lint-imports --no-logo
 
 # Redraws tables, figures, claims and report of the published results (two sets at a time), or of a configuration that is named; starts no
 # training.

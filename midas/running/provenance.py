@@ -32,14 +32,27 @@ STILL_IN_DIGEST = ("midas.plan.claims",)
 """What of it is read by a step too."""
 
 
+SAME_NUMBERS = Path(__file__).with_name("same_numbers.json")
+"""Digest of a step's source -> that of an earlier one which was shown to leave the same files (benchmarks/same_outputs.py)."""
+
+
 @cache
 def digest(step: str) -> str:
-    """Digest of the source that a step's numbers depend on: its module and all of `midas` that it imports.
+    """Digest of the source that a step's numbers depend on, by which finished runs are known to be up to date.
 
-    Comments, docstrings and layout don't count: `midas.search` edited in words alone doesn't rerun a search.
+    It is that of an earlier source where this one was moved or cut alone and leaves the same, see `SAME_NUMBERS`.
 
     Args:
         step: name of the module below `midas`, e.g. "search".
+    """
+    found = digest_of_source(step)
+    return json.loads(SAME_NUMBERS.read_text()).get(found, found)
+
+
+def digest_of_source(step: str) -> str:
+    """Digest of a step's module and all of `midas` that it imports.
+
+    Comments, docstrings and layout don't count: `midas.search` edited in words alone doesn't rerun a search.
     """
     seen: dict[str, str] = {}
     for module in (f"midas.{step}", f"midas.{step}.__main__"):

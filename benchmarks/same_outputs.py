@@ -1,0 +1,85 @@
+"""Whether two checkouts leave the same: ``python -m benchmarks.same_outputs CHECKOUT OTHER [--size demo]``.
+
+Both must have run the same configuration on one machine. Every file of results and figures is compared, byte for byte; of
+metrics.json all but times, memory and provenance. Left out is what measures time by itself: logs, checkpoints, the step cost and
+table 6, the report that shows them. Where all is the same and the digest of a step's source is not, the last lines are entries
+for midas/running/same_numbers.json, by which finished runs of the first checkout stay finished in the second.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+LEFT_OUT = (
+    "*.log",
+    "*_checkpoint/*",
+    "*/cost/*",
+    "*/tables/table_6.*",
+    "*/report.html",
+    "*/rulegraph.dot",
+    "*.run.json",
+)
+NOT_COMPARED = ("cost", "provenance")
+"""Keys of metrics.json."""
+STEPS = ("data", "search", "decode", "lookup", "retrain", "transfer", "cost", "analysis.statistics")
+DIGESTS = """
+import importlib, json, sys
+names = ["midas.running.provenance", "midas.provenance"]
+module = next(m for m in (importlib.import_module(n) for n in names if importlib.util.find_spec(n.rpartition(".")[0])
+                          and importlib.util.find_spec(n)))
+print(json.dumps({step: getattr(module, "digest_of_source", module.digest)(step) for step in sys.argv[1:]}))
+"""
+
+
+def files_of(checkout: Path, size: str) -> Iterator[Path]:
+    """What is compared of a checkout, as paths in it."""
+    for folder in (Path("results") / size, Path("figures") / size):
+        for path in (checkout / folder).rglob("*"):
+            own = path.relative_to(checkout)
+            if path.is_file() and not any(own.match(pattern) or own.parent.match(pattern) for pattern in LEFT_OUT):
+                yield own
+
+
+def contents(path: Path) -> bytes | dict[str, object]:
+    """What of a file is compared."""
+    if path.name != "metrics.json":
+        return path.read_bytes()
+    return {key: value for key, value in json.loads(path.read_text()).items() if key not in NOT_COMPARED}
+
+
+def digests(checkout: Path) -> dict[str, str]:
+    """Step -> digest of its source in a checkout."""
+    call = [sys.executable, "-c", DIGESTS, *STEPS]
+    return json.loads(subprocess.run(call, cwd=checkout, capture_output=True, text=True, check=True).stdout)
+
+
+def main() -> int:
+    """Compare; 1 if something differs."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.same_outputs", description=str(__doc__).partition("\n")[0]
+    )
+    parser.add_argument("checkout", type=Path)
+    parser.add_argument("other", type=Path)
+    parser.add_argument("--size", default="demo", help="of the configuration that both ran")
+    told = parser.parse_args()
+    one, other = ({*files_of(checkout, told.size)} for checkout in (told.checkout, told.other))
+    if not one & other:
+        sys.exit(f"{told.checkout} and {told.other}: no results of size {told.size} in both")
+    wrong = [f"only in one: {path}" for path in sorted(one ^ other)]
+    both = sorted(one & other)
+    wrong += [f"differs: {path}" for path in both if contents(told.checkout / path) != contents(told.other / path)]
+    print("\n".join([*wrong, f"{len(both)} files compared, {len(wrong)} differ"]))
+    if wrong:
+        return 1
+    before, now = digests(told.checkout), digests(told.other)
+    print(json.dumps({now[step]: before[step] for step in STEPS if now[step] != before[step]}, indent=1))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
