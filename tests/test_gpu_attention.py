@@ -16,7 +16,9 @@ triton = pytest.importorskip("triton")
 from interpreted import interpreted  # noqa: E402
 
 from midas.methods.distributions import pair_softmax  # noqa: E402
+from midas.supernet.cpu import attention as on_cpu  # noqa: E402
 from midas.supernet.cpu import kernels  # noqa: E402
+from midas.supernet.node import Node  # noqa: E402
 
 BOUNDS = {torch.float64: 1e-12, torch.float32: 1e-4}
 
@@ -57,7 +59,7 @@ def make(channels, entries, patches=6, dtype=torch.float64, seed=0, spread=1.0):
     candidates += [draw(2, patches, channels) for _ in range(many - 4)]
     query, key = draw(channels, 3 * channels), draw(1, channels, channels)
     places = max(place for place, *_ in entries) + 2  # nothing is offered at the last
-    return kernels.Node(inputs, candidates[:many], entries, places, query, key, spread / channels)
+    return Node(inputs, candidates[:many], entries, places, query, key, spread / channels)
 
 
 def in_torch(query, key, *rows, like, pairs=False):
@@ -133,10 +135,10 @@ def test_any_number_of_patches_and_channels(channels, patches, pairs):
 @pytest.mark.skipif(kernels.compiled() is None, reason="kernels.cpp can't be compiled here")
 def test_a_cpu_keeps_the_same():
     what = make(16, ENTRIES["edges"])
-    (mine, *found), (theirs, *expected) = attention.attend(what), kernels.attend(what)
+    (mine, *found), (theirs, *expected) = attention.attend(what), on_cpu.attend(what)
     close([*mine, *found], [*theirs, *expected])
     close(attention.attend_backward(what, theirs, *mine[1:2], *found, learn=True),
-          kernels.attend_backward(what, theirs, *mine[1:2], *found, learn=True))  # fmt: skip
+          on_cpu.attend_backward(what, theirs, *mine[1:2], *found, learn=True))  # fmt: skip
 
 
 @pytest.mark.parametrize("spread", [1e6, 1e30])

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 Distribution = Callable[[Tensor], tuple[Tensor, Tensor | None]]
+"""From logits to weights, and to weights of pairs of edges where there are any."""
 
 
 def edge_softmax(s: Tensor) -> tuple[Tensor, None]:
@@ -44,7 +45,12 @@ def pair_softmax(s: Tensor) -> tuple[Tensor, Tensor]:
     return p, (log_pairs - log_z).exp()
 
 
-DISTRIBUTIONS: dict[str, Distribution] = {"edge": edge_softmax, "node": node_softmax, "pairs": pair_softmax}
+DISTRIBUTIONS: dict[str, Distribution] = {
+    "edge": edge_softmax,
+    "node": node_softmax,
+    "pairs": pair_softmax,
+}
+"""By the key `distribution` of a method."""
 
 DRAWN: frozenset[str] = frozenset()
 """Names of those that draw at random: static weights are then computed once in a forward pass and shared by all cells."""

@@ -59,6 +59,55 @@ def _table(NUMBERS: tl.constexpr, BLOCK: tl.constexpr):
 
 
 @triton.jit
+def _products(
+    x, slot, candidates, images, rows, b, patch, columns, inside,
+    PLACES: tl.constexpr, K: tl.constexpr, R: tl.constexpr, AHEAD: tl.constexpr,
+):  # fmt: skip
+    """Leaves at its place the product of rows `x` [ROWS, COLUMNS] with each candidate's; `AHEAD` are asked for at once."""
+    for start in tl.static_range(0, K, AHEAD):
+        tiles = _tiles(candidates, images, rows, b, patch, columns, inside, start, min(start + AHEAD, K))
+        for k in tl.static_range(start, min(start + AHEAD, K)):
+            tl.store(slot + PLACES[k], tl.sum(x * tiles[k - start], 1), mask=patch < R)
+    tl.debug_barrier()
+
+
+@triton.jit
+def _project(
+    inputs, input_images, input_rows, query, key, projected, b, patch, columns, inside,
+    E: tl.constexpr, R: tl.constexpr, C: tl.constexpr, SCALE: tl.constexpr,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, CHUNK: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """Q and W_K^T q of some patches, the second returned: q . (W_K k) = (W_K^T q) . k."""
+    q = tl.zeros((ROWS, COLUMNS), query.dtype.element_ty)
+    for e in tl.static_range(E):
+        x = inputs[e] + b * input_images[e]
+        q = _product(q, x, input_rows[e], query + e * C, 1, E * C, patch, columns, R, C, CHUNK, PRECISION)
+    at = projected + patch[:, None] * 2 * C + columns[None, :]
+    tl.store(at, q * SCALE, mask=inside)
+    tl.debug_barrier()
+    back = tl.zeros((ROWS, COLUMNS), query.dtype.element_ty)
+    back = _product(back, projected, 2 * C, key, C, 1, patch, columns, R, C, CHUNK, PRECISION)
+    tl.store(at + C, back, mask=inside)
+    return back
+
+
+@triton.jit
+def _mix(
+    means, p, candidates, images, rows, b, columns,
+    PLACES: tl.constexpr, K: tl.constexpr, R: tl.constexpr, C: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
+):  # fmt: skip
+    """The means over patches of the mixture that an image's weights make."""
+    for first in range(0, R, ROWS):
+        patch = first + tl.arange(0, ROWS)
+        inside = (patch < R)[:, None] & (columns < C)[None, :]
+        mixed = tl.zeros((ROWS, COLUMNS), means.dtype.element_ty)
+        for k in tl.static_range(K):
+            (tile,) = _tiles(candidates, images, rows, b, patch, columns, inside, k, k + 1)
+            mixed += tl.load(p + PLACES[k]) * tile
+        tl.store(means + (b * R + patch)[:, None] * C + columns[None, :], mixed, mask=inside)
+
+
+@triton.jit
 def forward(
     inputs, input_images, input_rows, candidates, images, rows, query, key, all_weights, all_p, projected, share, means,
     pi, all_pairs,
@@ -81,21 +130,12 @@ def forward(
         patch = first + tl.arange(0, ROWS)
         valid = (patch < R)[:, None]
         inside = valid & (columns < C)[None, :]
-        at, slot = projected + patch[:, None] * 2 * C + columns[None, :], all_weights + (b * R + patch) * P
-        q = tl.zeros((ROWS, COLUMNS), dtype)
-        for e in tl.static_range(E):
-            x = inputs[e] + b * input_images[e]
-            q = _product(q, x, input_rows[e], query + e * C, 1, E * C, patch, columns, R, C, CHUNK, PRECISION)
-        tl.store(at, q * SCALE, mask=inside)
-        tl.debug_barrier()
-        back = tl.zeros((ROWS, COLUMNS), dtype)  # q . (W_K k) = (W_K^T q) . k
-        back = _product(back, projected, 2 * C, key, C, 1, patch, columns, R, C, CHUNK, PRECISION)
-        tl.store(at + C, back, mask=inside)
-        for start in tl.static_range(0, K, AHEAD):
-            tiles = _tiles(candidates, images, rows, b, patch, columns, inside, start, min(start + AHEAD, K))
-            for k in tl.static_range(start, min(start + AHEAD, K)):
-                tl.store(slot + PLACES[k], tl.sum(back * tiles[k - start], 1), mask=patch < R)
-        tl.debug_barrier()
+        slot = all_weights + (b * R + patch) * P
+        back = _project(
+            inputs, input_images, input_rows, query, key, projected, b, patch, columns, inside,
+            E, R, C, SCALE, ROWS, COLUMNS, CHUNK, PRECISION,
+        )  # fmt: skip
+        _products(back, slot, candidates, images, rows, b, patch, columns, inside, PLACES, K, R, AHEAD)
         slots = slot[:, None] + places[None, :]
         logits = tl.load(slots, mask=valid & (owners >= 0)[None, :], other=0)
         tl.debug_barrier()  # before they are written over
@@ -115,14 +155,55 @@ def forward(
         at = b * (COUNT * (COUNT - 1) // 2) + one * (2 * COUNT - one - 1) // 2 + other - one - 1
         tl.store(pi + at, mean_pairs / R, mask=(one < other) & (other < COUNT))
     tl.debug_barrier()
-    for first in range(0, R, ROWS):
-        patch = first + tl.arange(0, ROWS)
-        inside = (patch < R)[:, None] & (columns < C)[None, :]
-        mixed = tl.zeros((ROWS, COLUMNS), dtype)
-        for k in tl.static_range(K):
-            (tile,) = _tiles(candidates, images, rows, b, patch, columns, inside, k, k + 1)
-            mixed += tl.load(all_p + b * P + PLACES[k]) * tile
-        tl.store(means + (b * R + patch)[:, None] * C + columns[None, :], mixed, mask=inside)
+    _mix(means, all_p + b * P, candidates, images, rows, b, columns, PLACES, K, R, C, ROWS, COLUMNS)
+
+
+@triton.jit
+def _for_weights(
+    for_p, for_share, for_means, for_logits, candidates, images, rows, b, columns, sets, owners,
+    K: tl.constexpr, R: tl.constexpr, C: tl.constexpr, P: tl.constexpr, PLACES: tl.constexpr,
+    ROWS: tl.constexpr, AHEAD: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """The gradient [BLOCK] of an image's weights, from all that they are used for; `for_logits` is scratch."""
+    places, mapped = tl.arange(0, BLOCK), owners >= 0
+    of_p = tl.zeros((BLOCK,), for_logits.dtype.element_ty)
+    if for_p is not None:
+        of_p += tl.load(for_p + b * P + places, mask=sets >= 0, other=0)
+    if for_share is not None:
+        of_p += tl.load(for_share + b * K + owners, mask=mapped, other=0)
+    if for_means is not None:
+        for first in range(0, R, ROWS):
+            patch = first + tl.arange(0, ROWS)
+            inside = (patch < R)[:, None] & (columns < C)[None, :]
+            slot = for_logits + (b * R + patch) * P
+            of_mean = tl.load(for_means + (b * R + patch)[:, None] * C + columns[None, :], mask=inside, other=0)
+            _products(of_mean, slot, candidates, images, rows, b, patch, columns, inside, PLACES, K, R, AHEAD)
+            products = tl.load(slot[:, None] + places[None, :], mask=(patch < R)[:, None] & mapped[None, :], other=0)
+            of_p += tl.sum(products, 0)
+        tl.debug_barrier()
+    return of_p
+
+
+@triton.jit
+def _to_candidates(
+    candidates, images, rows, for_logits, p, for_means, for_candidates, back, of_back, b, row, patch, columns, inside, step,
+    PLACES: tl.constexpr, K: tl.constexpr, R: tl.constexpr, C: tl.constexpr, P: tl.constexpr, AHEAD: tl.constexpr,
+):  # fmt: skip
+    """Leaves the candidates' gradients of some patches, and adds that of W_K^T q to `of_back` [ROWS, COLUMNS]."""
+    if for_means is not None:
+        of_mean = tl.load(for_means + row[:, None] * C + columns[None, :], mask=inside, other=0)
+    for start in tl.static_range(0, K, AHEAD):
+        tiles = _tiles(candidates, images, rows, b, patch, columns, inside, start, min(start + AHEAD, K))
+        slopes_of = _at_places(for_logits + row * P, PLACES, start, min(start + AHEAD, K), patch < R)
+        shares = _at_places(p, PLACES, start, min(start + AHEAD, K))
+        for k in tl.static_range(start, min(start + AHEAD, K)):
+            slope = slopes_of[k - start][:, None]
+            of_back += slope * tiles[k - start]
+            found = slope * back
+            if for_means is not None:
+                found += shares[k - start] * of_mean
+            tl.store(for_candidates + k * step + row[:, None] * C + columns[None, :], found, mask=inside)
+    return of_back
 
 
 @triton.jit
@@ -143,26 +224,11 @@ def backward(
     sets, owners = _table(SETS, BLOCK), _table(OWNERS, BLOCK)
     both = (edges[:, None] * COUNT + edges[None, :])[None, :, :]
     real = ((edges < COUNT)[:, None] & (edges < COUNT)[None, :])[None, :, :]
-    offered, mapped = sets >= 0, owners >= 0
-    of_p = tl.zeros((BLOCK,), dtype)
-    if for_p is not None:
-        of_p += tl.load(for_p + b * P + places, mask=offered, other=0)
-    if for_share is not None:
-        of_p += tl.load(for_share + b * K + owners, mask=mapped, other=0)
-    if for_means is not None:
-        for first in range(0, R, ROWS):
-            patch = first + tl.arange(0, ROWS)
-            inside = (patch < R)[:, None] & (columns < C)[None, :]
-            slot = for_logits + (b * R + patch) * P
-            of_mean = tl.load(for_means + (b * R + patch)[:, None] * C + columns[None, :], mask=inside, other=0)
-            for start in tl.static_range(0, K, AHEAD):
-                tiles = _tiles(candidates, images, rows, b, patch, columns, inside, start, min(start + AHEAD, K))
-                for k in tl.static_range(start, min(start + AHEAD, K)):
-                    tl.store(slot + PLACES[k], tl.sum(of_mean * tiles[k - start], 1), mask=patch < R)
-            tl.debug_barrier()
-            products = tl.load(slot[:, None] + places[None, :], mask=(patch < R)[:, None] & mapped[None, :], other=0)
-            of_p += tl.sum(products, 0)
-        tl.debug_barrier()
+    offered = sets >= 0
+    of_p = _for_weights(
+        for_p, for_share, for_means, for_logits, candidates, images, rows, b, columns, sets, owners,
+        K, R, C, P, PLACES, ROWS, AHEAD, BLOCK,
+    )  # fmt: skip
     for first in range(0, R, ROWS):
         patch = first + tl.arange(0, ROWS)
         valid = (patch < R)[:, None]
@@ -180,20 +246,10 @@ def backward(
         tl.debug_barrier()
         at = row[:, None] * 2 * C + columns[None, :]
         back = tl.load(projected + at + C, mask=inside, other=0)
-        of_back = tl.zeros((ROWS, COLUMNS), dtype)
-        if for_means is not None:
-            of_mean = tl.load(for_means + row[:, None] * C + columns[None, :], mask=inside, other=0)
-        for start in tl.static_range(0, K, AHEAD):
-            tiles = _tiles(candidates, images, rows, b, patch, columns, inside, start, min(start + AHEAD, K))
-            slopes_of = _at_places(for_logits + row * P, PLACES, start, min(start + AHEAD, K), patch < R)
-            shares = _at_places(all_p + b * P, PLACES, start, min(start + AHEAD, K))
-            for k in tl.static_range(start, min(start + AHEAD, K)):
-                slope = slopes_of[k - start][:, None]
-                of_back += slope * tiles[k - start]
-                found = slope * back
-                if for_means is not None:
-                    found += shares[k - start] * of_mean
-                tl.store(for_candidates + k * step + row[:, None] * C + columns[None, :], found, mask=inside)
+        of_back = _to_candidates(
+            candidates, images, rows, for_logits, all_p + b * P, for_means, for_candidates,
+            back, tl.zeros((ROWS, COLUMNS), dtype), b, row, patch, columns, inside, step, PLACES, K, R, C, P, AHEAD,
+        )  # fmt: skip
         tl.store(for_projected + at + C, of_back, mask=inside)
         tl.debug_barrier()
         of_q, x = tl.zeros((ROWS, COLUMNS), dtype), for_projected + b * R * 2 * C
