@@ -3,6 +3,7 @@
 import copy
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,10 +21,20 @@ from midas.search import search
 from midas.spaces.genotype import parse
 from midas.training.bilevel import FirstOrder
 
+SLOWEST = ("workflow/test_workflow.py",)
+"""Modules that take longest, the longest first: two processes that share the tests then end at about the same time."""
 TINY = {
     "nas_bench_201": {"channels": 4, "cells": 1, "epochs": 3, "batch_size": 32, "arch_lr": 0.01},
     "darts": {"channels": 2, "cells": 3, "epochs": 1, "batch_size": 32, "arch_lr": 0.01},
 }
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Begin with the slowest modules; all others keep their order."""
+    tests = Path(__file__).parent
+    rank = {tests / name: place for place, name in enumerate(SLOWEST)}
+    items.sort(key=lambda item: rank.get(item.path, len(rank)))
 
 
 @pytest.fixture(scope="session")

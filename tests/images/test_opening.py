@@ -94,7 +94,8 @@ def test_a_link_to_nothing_and_a_folder_are_named(tmp_path):
 
 def test_a_workers_error_stays_one_line(tmp_path):
     error = UnreadableError("a.png: not a readable image: cut short")
-    text = f"Caught UnreadableError in DataLoader worker process 0.\nTraceback: ...\nmidas.images.UnreadableError: {error}\n"
+    text = "Caught UnreadableError in DataLoader worker process 0.\nTraceback: ...\n"
+    text += f"{UnreadableError.__module__}.UnreadableError: {error}\n"
     assert str(UnreadableError(text)) == str(error)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,11 +17,11 @@ from midas.plan.check import load
 from midas.publish import publish
 
 
-def snakemake(*arguments, **environment):
+def snakemake(*arguments, cwd=ROOT, **environment):
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     return subprocess.run(
         [sys.executable, "-m", "snakemake", "--cores", "2", "--nocolor", *map(str, arguments)],
-        cwd=ROOT,
+        cwd=cwd,
         env={**os.environ, "PATH": path, **environment},
         capture_output=True,
         text=True,
@@ -231,15 +232,19 @@ def test_a_failing_seed_leaves_the_others_their_results(tmp_path):
 
 
 def test_snakemake_killed_and_started_again_ends_with_the_same_results(run, tmp_path):
-    """Killed with all its jobs once some of them are done."""
+    """Killed with all its jobs once some of them are done; in a copy of the project: --unlock is for all of a folder."""
     after = 14
     _, whole, _ = run
+    project = tmp_path / "project"
+    for name in ("midas", "workflow", "config"):
+        shutil.copytree(ROOT / name, project / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "environment.yml", project)
     places = [f"results_dir={tmp_path}/results", f"figures_dir={tmp_path}/figures"]
     arguments = ["--configfile", "config/test.yaml", "--config", *places, "--", "all"]
     command = [sys.executable, "-m", "snakemake", "--cores", "2", *arguments]
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     process = subprocess.Popen(
-        command, cwd=ROOT, env=os.environ | {"PATH": path}, stderr=subprocess.PIPE, text=True, start_new_session=True
+        command, cwd=project, env=os.environ | {"PATH": path}, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
     for line in process.stderr:
         if line.startswith(f"{after} of "):
@@ -248,8 +253,8 @@ def test_snakemake_killed_and_started_again_ends_with_the_same_results(run, tmp_
         pytest.fail("it ended before it was killed")
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
-    assert snakemake("--unlock", *arguments).returncode == 0
-    again = snakemake("--rerun-incomplete", *arguments)
+    assert snakemake("--unlock", *arguments, cwd=project).returncode == 0
+    again = snakemake("--rerun-incomplete", *arguments, cwd=project)
     assert again.returncode == 0, again.stderr[-4000:]
     for name in ("history.csv", "arch.npz", "model.safetensors", "genotype.json"):
         files = sorted(path.relative_to(whole) for path in whole.rglob(name) if "_checkpoint" not in str(path))
