@@ -13,8 +13,9 @@ RUN := export PATH="$(CURDIR)/.venv/bin:$$PATH"; $(USER_OF_NO_NAME)
 demo: .venv/ready
 	$(RUN) snakemake --cores $(CORES) --configfile $(CONFIG)
 
+# Two processes, each module in one of them, one thread each; the slowest modules first (tests/conftest.py). Or: python -m pytest tests/plan
 test: .venv/ready
-	$(RUN) python -m pytest
+	$(RUN) OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # A Slurm of one node, only for this: a search preempted, cancelled, ended by signal, budget and limit, goes on. 14 minutes; 77: no Slurm.
 slurm-test: .venv/ready

@@ -1,5 +1,6 @@
-"""What several test modules need: the real data where they lie, a tiny data set, tiny searches, and one that is finished."""
+"""What several folders of tests need: real data where they lie, tiny data sets, runs, configurations, a finished search."""
 
+import copy
 import subprocess
 import sys
 from pathlib import Path
@@ -7,23 +8,39 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from places import SHARED
+from small_configuration import RAW
+from transfers import COLOURS, DARTS, SMALL, TEST_IMAGES
 
-from midas.config.settings import UserDataset
-from midas.images.datasets import KNOWN, resolve
+from midas.config.settings import Transfer, UserDataset
+from midas.images.datasets import FILES, KNOWN, Dataset, resolve
 from midas.images.reading import load
-from midas.plan.runs import SearchRun
+from midas.plan.runs import SearchRun, TransferRun
 from midas.search import search
+from midas.spaces.genotype import parse
+from midas.training.bilevel import Bilevel
 
+SLOWEST = ("workflow/test_workflow.py",)
+"""Modules that take longest, the longest first: two processes that share the tests then end at about the same time."""
 TINY = {
     "nas_bench_201": {"channels": 4, "cells": 1, "epochs": 3, "batch_size": 32, "arch_lr": 0.01},
     "darts": {"channels": 2, "cells": 3, "epochs": 1, "batch_size": 32, "arch_lr": 0.01},
 }
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Begin with the slowest modules; all others keep their order."""
+    tests = Path(__file__).parent
+    rank = {tests / name: place for place, name in enumerate(SLOWEST)}
+    items.sort(key=lambda item: rank.get(item.path, len(rank)))
+
+
 @pytest.fixture(scope="session")
 def shared_data():
     """Folder of the real data, which lies beside the repository where there is one."""
-    folder = Path(__file__).parents[2] / "shared/data"
+    folder = SHARED / "data"
     if not folder.is_dir():
         pytest.skip("needs the real data in ../shared/data")
     return folder
@@ -70,3 +87,73 @@ def searched(search_run, tmp_path_factory):
     folder = tmp_path_factory.mktemp("reference") / "search"
     search(search_run(), folder)
     return folder
+
+
+@pytest.fixture
+def no_data_of_this_machine(monkeypatch):
+    """No folder of data is named by the environment."""
+    monkeypatch.delenv("MIDAS_DATA", raising=False)
+
+
+@pytest.fixture
+def raw(tmp_path, no_data_of_this_machine):
+    """A small configuration that may be changed."""
+    return copy.deepcopy(RAW) | {"results_dir": str(tmp_path / "results")}
+
+
+@pytest.fixture
+def data_root(tmp_path):
+    """A folder that looks as if the published data sets lay in it; planning doesn't open them."""
+    for files in FILES.values():
+        for file in files:
+            (tmp_path / "data" / file).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / "data" / file).touch()
+    return tmp_path / "data"
+
+
+@pytest.fixture(scope="session")
+def colours(tmp_path_factory):
+    """JPEGs of several sizes, noise on three colours, which are the classes: 48 training and 21 test images."""
+    draw, root = np.random.default_rng(0), tmp_path_factory.mktemp("data") / "colours"
+    for part, number in (("train", 16), ("val", TEST_IMAGES // 3)):
+        for name, colour in COLOURS.items():
+            folder = root / part / name
+            folder.mkdir(parents=True)
+            for image in range(number):
+                shape = (*draw.integers(32, 48, 2), 3)
+                pixels = draw.normal(colour, 60, shape).clip(0, 255).astype(np.uint8)
+                Image.fromarray(pixels).save(folder / f"{image}.jpg", quality=90)
+    return Dataset(name="colours", kind="folder", path=str(root), classes=3, image=(32, 32), flip=True, padding=0)
+
+
+@pytest.fixture(scope="session")
+def transfer_run(colours, tmp_path_factory):
+    """Makes a small run, with some keys changed."""
+
+    def make(text=DARTS, seed=0, dataset=colours, **settings):
+        path = tmp_path_factory.mktemp("cell") / "genotype.json"
+        parse(text).save(path)
+        size = (settings.get("image_size", 32),) * 2
+        return TransferRun(
+            genotype=str(path),
+            dataset=dataset.model_copy(update={"image": size}),
+            seed=seed,
+            device="cpu",
+            threads=1,
+            transfer=Transfer(**SMALL | settings),
+        )
+
+    return make
+
+
+@pytest.fixture
+def steps(monkeypatch):
+    """Numbers of steps that searches have taken."""
+    taken, whole_step = [], Bilevel.weight_step
+
+    def counted(self, *arguments):
+        taken.append(1)
+        return whole_step(self, *arguments)
+
+    monkeypatch.setattr(Bilevel, "weight_step", counted)
+    return taken

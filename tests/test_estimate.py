@@ -3,12 +3,12 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import yaml
+from places import ROOT
 
 from midas import estimate as module
 from midas.config.reading import read_config
@@ -20,7 +20,6 @@ from midas.measuring import timing
 from midas.measuring.speed import FEW, STEPS, Setting, Speed, measure, speed_of
 from midas.plan.check import load
 
-ROOT = Path(__file__).parent.parent
 CPU = torch.device("cpu")
 TINY = {
     "size": "tiny",

@@ -11,13 +11,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from places import ROOT, SHARED
 
 from midas.lookup import lookup
 from midas.plan.runs import LookupRun
 from midas.spaces.benchmark import ACCURACIES, CELLS, COLUMNS, numbers, read_table
 from midas.spaces.genotype import parse
 
-TABLE = Path(__file__).parents[2] / "shared/data/nas_bench_201/nas_bench_201.csv.gz"
+TABLE = SHARED / "data/nas_bench_201/nas_bench_201.csv.gz"
 
 BEST = "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_3x3~2|"
 SKIPS = "|skip_connect~0|+|skip_connect~0|skip_connect~1|+|skip_connect~0|skip_connect~1|skip_connect~2|"
@@ -194,7 +195,7 @@ def test_the_numbers_of_all_cells_are_those_of_the_benchmark():
 
 def test_nothing_of_it_needs_torch():
     code = "import sys, midas.lookup; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[1]).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
 
 
 @pytest.mark.skipif(not TABLE.exists(), reason=f"{TABLE} is missing")

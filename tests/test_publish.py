@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from places import ROOT
 
 from midas import publish
 from midas.analysis.dumps import load_dump
@@ -21,8 +22,6 @@ from midas.plan.runs import DataRun, DecodeRun, PresentRun, RetrainRun, SearchRu
 from midas.retrain import retrain
 from midas.search import search
 from midas.spaces import get_space
-
-ROOT = Path(__file__).parent.parent
 
 
 def write_dump(path, images, pairs):

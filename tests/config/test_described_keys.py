@@ -1,0 +1,40 @@
+"""Every key is described: in the code, in the schema and in the table of keys."""
+
+import json
+
+import midas.config.settings
+from midas.config import keys as config
+from midas.config.keys import Analysis, Config, Experiment
+from midas.config.settings import Cost, Method, Retrain, Search, Strict, Transfer, UserDataset
+
+MODELS = [Config, Method, Search, Retrain, Transfer, Cost, UserDataset, Experiment, Analysis]
+
+
+def test_every_key_is_described():
+    models = [
+        value
+        for value in [*vars(config).values(), *vars(midas.config.settings).values()]
+        if isinstance(value, type) and issubclass(value, Strict)
+    ]
+    assert set(MODELS) == set(models) - {Strict}
+    for model in MODELS:
+        for name, field in model.model_fields.items():
+            assert len(field.description or "") > 5, f"{model.__name__}.{name}"
+
+
+def test_the_schema_describes_every_key():
+    schema = json.loads(config.schema())
+    described = {"Config": schema, **schema["$defs"]}
+    for model in MODELS:
+        properties = described[model.__name__]["properties"]
+        assert list(properties) == list(model.model_fields)
+        assert all("description" in key for key in properties.values())
+        assert described[model.__name__]["additionalProperties"] is False
+
+
+def test_the_table_has_a_row_for_every_key():
+    rows = [line for line in config.table().splitlines() if line.startswith("| `")]
+    assert len(rows) == sum(len(model.model_fields) for model in MODELS)
+    for model in MODELS:
+        for name, field in model.model_fields.items():
+            assert any(row.startswith(f"| `{name}` |") and row.endswith(f"| {field.description} |") for row in rows)

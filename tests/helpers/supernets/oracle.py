@@ -1,0 +1,104 @@
+"""The merged supernet beside the plain one, which is its oracle: both with equal parameters, compared in float64."""
+
+import torch
+import torch.nn.functional as F
+from plain_supernet import PlainSupernet
+
+from midas.config.settings import Method
+from midas.methods.composition import distribution_of, supernet_of
+
+OPTIONS = {
+    "static": {"weights": "static"},
+    "static, pairs": {"weights": "static", "distribution": "pairs"},
+    "static, with none": {"weights": "static", "offer_none": True},
+    "static, pairs, with none": {"weights": "static", "distribution": "pairs", "offer_none": True},
+    "attention, with none": {"patch_size": 4, "offer_none": True},
+    "attention": {"patch_size": 4},
+    "no patch": {"patch_size": None},
+    "edge": {"patch_size": 4, "distribution": "edge"},
+    "node": {"patch_size": 4, "distribution": "node"},
+    "pairs": {"patch_size": 2, "distribution": "pairs"},
+    "per-operation keys": {"patch_size": 4, "keys": "per_operation"},
+    "patch mixing": {"patch_size": 4, "mixing": "patch"},
+    "scale": {"patch_size": 4, "scale": 1.5},
+    "detached": {"patch_size": 4, "detach": True},
+    "detached, patch mixing": {"patch_size": 4, "mixing": "patch", "detach": True},
+}
+
+
+def pair(space, method, channels=4, cells=None, classes=5, **way):
+    """The merged and the plain supernet with the same weights, in float64."""
+    cells = cells or (1 if space.family == "nas_bench_201" else 4)
+    merged = supernet_of(space, method, channels, cells, classes, **way).double()
+    plain = PlainSupernet(merged.space, method, distribution_of(method, space), channels, cells, classes).double()
+    links = list(linked(merged, plain, channels))
+    assert {id(p) for p, _ in links} == {id(p) for p in plain.parameters() if p.numel() and used(p, plain, method)}
+    with torch.no_grad():
+        for theirs, mine in links:
+            theirs.copy_(mine())
+    return merged, plain, links
+
+
+def used(parameter, plain, method):
+    return method.weights == "static" or all(parameter is not alpha for alpha in plain.alphas.values())
+
+
+def linked(merged, plain, channels):
+    """(plain parameter, function that reads the same values, or gradients, off the merged one)."""
+    mine = dict(merged.skeleton.named_parameters())
+    for name, parameter in plain.skeleton.named_parameters():
+        if not any(part in name for part in (".operations.", ".query.", ".key.", ".alpha")):
+            yield parameter, reader(mine[name])
+    for cell, other in zip(merged.cells, plain.cells, strict=True):
+        for edge, (source, _) in enumerate(cell.spec.edges):
+            candidates = cell.candidates[source]
+            for operation, module in other.operations[edge].items():
+                if operation == "none":
+                    continue
+                branch = candidates.branches.index(
+                    next(b for b in candidates.branches if b[0] == operation and edge in b[1])
+                )
+                edges = candidates.branches[branch][1]
+                place = slice(edges.index(edge), edges.index(edge) + 1)
+                for their, my in zip(module.parameters(), candidates.operations[branch].parameters(), strict=True):
+                    yield their, reader(my, len(edges), place)
+        for node in other.query:
+            yield other.query[node], reader(cell.mixing.query[node])
+            yield other.key[node], reader(cell.mixing.key[node])
+    if merged.mixing.shared:
+        for kind, alpha in plain.alphas.items():
+            cell = next(c for c, k in zip(merged.cells, merged.kinds, strict=True) if k == kind)
+            yield alpha, reader(cell.mixing.alpha)
+
+
+def reader(parameter, edges=1, place=slice(0, 1)):
+    def read(gradient=False):
+        value = parameter.grad if gradient else parameter
+        return value.unflatten(0, (edges, -1))[place].squeeze(0)
+
+    return read
+
+
+def still(x, stride, copies=1):
+    """Noise without chance: each edge has the same."""
+    return torch.cos(x.detach()[:, :, ::stride, ::stride]).repeat(1, copies, 1, 1)
+
+
+def check_against_oracle(space, options, layout=torch.channels_last, **way):
+    torch.manual_seed(0)
+    merged, plain, links = pair(space, Method(**options), **way)
+    merged.to(memory_format=layout)
+    x, y = torch.randn(3, 3, 16, 16, dtype=torch.float64).contiguous(memory_format=layout), torch.tensor([0, 3, 4])
+    outputs = [network(x) for network in (merged, plain)]
+    torch.testing.assert_close(outputs[0], outputs[1], rtol=1e-10, atol=1e-10)
+    for output in outputs:
+        F.cross_entropy(output, y).backward()
+    for theirs, mine in links:
+        expected = torch.zeros_like(theirs) if theirs.grad is None else theirs.grad
+        torch.testing.assert_close(mine(gradient=True), expected, rtol=1e-10, atol=1e-10)
+    p, _ = merged.mixture()
+    for cell, other in enumerate(plain.cells):
+        for weights in other.p:
+            for (edge, name), value in weights.items():
+                mine = p[:, cell, edge, merged.space.operations.index(name)].expand(3)
+                torch.testing.assert_close(mine, value.detach(), rtol=1e-10, atol=1e-10)

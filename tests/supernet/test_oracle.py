@@ -1,0 +1,84 @@
+"""The merged supernet against the plain one: outputs, weights and all gradients, in every way to compute them."""
+
+import pytest
+import torch
+from oracle import OPTIONS, check_against_oracle, still
+
+from midas.config.settings import Method
+from midas.methods.composition import supernet_of
+from midas.networks import operations
+from midas.spaces import SPACES, CellSpec, Space
+from midas.supernet import candidates
+from midas.supernet.cpu import kernels as library
+from midas.supernet.cpu import sums as kernels
+
+
+def mixed_space():
+    """A space whose edges differ in their candidates, as those of S1 to S4 do."""
+    edges = SPACES["darts"].cells["normal"].edges
+    offers = [
+        ("skip_connect", "dil_conv_3x3"),
+        ("max_pool_3x3", "sep_conv_5x5", "skip_connect"),
+        ("sep_conv_3x3", "none"),
+    ]
+    candidates = tuple(offers[i % 3] for i in range(len(edges)))
+    operations = ("none", "max_pool_3x3", "skip_connect", "sep_conv_3x3", "sep_conv_5x5", "dil_conv_3x3")
+    darts = SPACES["darts"]
+    cells = {k: CellSpec(s.inputs, s.edges, candidates, s.stride) for k, s in darts.cells.items()}
+    return Space("mixed", "darts", cells, operations, 2, darts.skeleton, True, False, 3)
+
+
+SPACES_UNDER_TEST = {**SPACES, "mixed": mixed_space()}
+WAYS = {
+    "fast": {"fast": True},
+    "fast, merged": {"fast": True, "merged": True},
+    "plain": {"fast": False},
+    "plain, merged": {"fast": False, "merged": True},
+}
+"""How the supernet computes what is always the same."""
+
+
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format], ids=["channels last", "contiguous"])
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+@pytest.mark.parametrize("space", ["nas_bench_201", "darts", "mixed"])
+def test_every_way_to_compute_equals_the_oracle(space, way, layout):
+    check_against_oracle(SPACES_UNDER_TEST[space], {"patch_size": 4}, layout, **way)
+
+
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+@pytest.mark.parametrize("space", SPACES_UNDER_TEST.values(), ids=SPACES_UNDER_TEST)
+def test_supernet_equals_the_oracle_in_outputs_weights_and_all_gradients(space, options, monkeypatch):
+    if space.kept_edges is None and options.get("distribution") == "pairs":
+        pytest.skip("pairs are refused where a node keeps all edges")
+    if options.get("offer_none") and space.with_none() == space:
+        pytest.skip("it is offered already")
+    for module in (operations, candidates):  # the same "noise" (S4) on both sides
+        monkeypatch.setattr(module, "noise", still)
+    check_against_oracle(space, options)
+
+
+@pytest.mark.parametrize("merged", [False, True])
+def test_a_seed_draws_the_same_noise_for_every_layout_of_the_maps(merged):
+    passes = []
+    for layout in (torch.contiguous_format, torch.channels_last):
+        torch.manual_seed(0)
+        supernet = supernet_of(SPACES["s4"], Method(patch_size=4), 16, 3, 10, merged).to(memory_format=layout)
+        x = torch.randn(4, 3, 16, 16).to(memory_format=layout)
+        torch.manual_seed(1)
+        passes.append(supernet(x).detach())
+        torch.manual_seed(2)
+        other = supernet(x).detach()
+    torch.testing.assert_close(*passes, rtol=1e-4, atol=1e-5)
+    assert (other - passes[1]).abs().max() > 1e-2
+
+
+@pytest.mark.parametrize(
+    "options", [{"patch_size": 4}, {"weights": "static"}, {"patch_size": 4, "detach": True}], ids=str
+)
+@pytest.mark.parametrize("merged", [False, True])
+def test_maps_that_fill_registers_equal_the_oracle(options, merged, monkeypatch):
+    """1x1 convolutions of 16 channels and more have a kernel of their own."""
+    called = []
+    monkeypatch.setattr(kernels, "pointwise", lambda *a, f=kernels.pointwise: called.append(1) or f(*a))
+    check_against_oracle(SPACES["nas_bench_201"], options, channels=16, merged=merged)
+    assert called or library.compiled() is None
