@@ -92,7 +92,7 @@ def test_code_without_a_repository_has_no_commit(checkout, tmp_path):
 def test_code_unpacked_at_the_root_of_another_repository_has_no_commit(tmp_path, monkeypatch):
     monkeypatch.setattr(provenance, "ROOT", tmp_path)
     committed(tmp_path, "notes/paper.tex")
-    (tmp_path / provenance.THIS).parent.mkdir()
+    (tmp_path / provenance.THIS).parent.mkdir(parents=True)
     (tmp_path / provenance.THIS).write_text("unpacked")
     assert provenance.commit() is None
 
