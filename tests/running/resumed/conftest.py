@@ -1,10 +1,12 @@
-"""Runs of the demo's steps."""
+"""Runs of the demo's steps, what they write undisturbed, and a server that starts them at once."""
 
 import json
+from functools import cache
 
 import pytest
 import yaml
 from places import ROOT
+from started import Server, finish
 
 from midas.images.digits import digit_halves
 from midas.images.folders import write_photos
@@ -12,10 +14,12 @@ from midas.methods.decoding import random_genotype
 from midas.plan.check import load as load_config
 from midas.spaces import get_space
 
+SHORTER = {"search": {"batch_size": 64}, "retrain": {"epochs": 2}, "transfer": {"epochs": 1, "warmup_epochs": 0}}
+
 
 @pytest.fixture(scope="session")
 def demo_run(tmp_path_factory):
-    """The run of a step of the demo, as JSON."""
+    """The run of a step of the demo, as JSON; it takes half as long as there."""
     folder = tmp_path_factory.mktemp("demo")
     plan = load_config(yaml.safe_load((ROOT / "config/config.yaml").read_text()))
     random_genotype(get_space("darts"), 0).save(folder / "genotype.json")
@@ -23,6 +27,7 @@ def demo_run(tmp_path_factory):
 
     def make(name):
         run = json.loads(plan.run(name, "darts", "digits", "midas", 0))
+        run[name] |= SHORTER[name]
         if name != "search":
             run["genotype"] = str(folder / "genotype.json")
         if name == "transfer":
@@ -30,3 +35,17 @@ def demo_run(tmp_path_factory):
         return json.dumps(run)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def whole(demo_run, tmp_path_factory):
+    """The files of a step that nothing disturbed, of each step once."""
+    return cache(lambda name: finish(name, demo_run(name), tmp_path_factory.mktemp("whole") / name))
+
+
+@pytest.fixture(scope="session")
+def server():
+    """Starts steps without their imports."""
+    server = Server()
+    yield server
+    server.close()

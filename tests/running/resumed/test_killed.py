@@ -12,7 +12,7 @@ import time
 import pytest
 import torch
 from places import ROOT
-from started import ENVIRONMENT, FILES, command, finish
+from started import ENVIRONMENT, FILES, finish
 
 from midas.running import limits
 from midas.running.checkpoint import Checkpoint, read
@@ -23,27 +23,23 @@ from midas.transfer import AGREE_EVERY
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_seven_kills_at_random_moments_change_no_byte(name, demo_run, tmp_path):
+def test_seven_kills_at_random_moments_change_no_byte(name, demo_run, whole, server, tmp_path):
     seed = random.SystemRandom().randrange(10**6)
     draw = random.Random(seed)
     print(f"{name}: moments drawn with seed {seed}")  # shown where the test fails
     run, folder = demo_run(name), tmp_path / "killed" / name
-    start = time.monotonic()
-    whole = finish(name, run, tmp_path / "whole" / name)
+    expected, start = whole(name), time.monotonic()
+    assert server.run(name, run, tmp_path / "timed" / name, "--save-every", "0.01") == 0
     taken, kills = time.monotonic() - start, 0
     while kills < 7:
-        process = subprocess.Popen(
-            command(name, run, folder, "--save-every", "0.01"), cwd=ROOT, env=ENVIRONMENT, stderr=subprocess.DEVNULL
-        )
-        try:
-            assert process.wait(draw.uniform(0.1, 0.9) * taken) == 0
-            assert {file: (folder / file).read_bytes() for file in FILES[name]} == whole
-            shutil.rmtree(folder.parent)  # it was faster: once more from the beginning
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-            assert process.wait() == -signal.SIGKILL
+        code = server.run(name, run, folder, "--save-every", "0.01", seconds=draw.uniform(0.1, 0.9) * taken)
+        assert code in (0, -signal.SIGKILL)
+        if code == 0:  # it was faster: once more from the beginning
+            assert {file: (folder / file).read_bytes() for file in FILES[name]} == expected
+            shutil.rmtree(folder.parent)
+        else:
             kills += 1
-    assert finish(name, run, folder) == whole
+    assert finish(name, run, folder) == expected
 
 
 @pytest.mark.parametrize("steps", [1, 2, 4, 8])

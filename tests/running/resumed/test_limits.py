@@ -22,7 +22,7 @@ from midas.search import search
     ("name", "number"),
     [("search", signal.SIGTERM), ("search", signal.SIGINT), ("retrain", signal.SIGUSR1), ("transfer", signal.SIGTERM)],
 )
-def test_a_signal_is_answered_by_a_checkpoint_and_the_code_for_a_retry(name, number, demo_run, tmp_path):
+def test_a_signal_is_answered_by_a_checkpoint_and_the_code_for_a_retry(name, number, demo_run, whole, tmp_path):
     run, folder = demo_run(name), tmp_path / name
     process = subprocess.Popen(
         command(name, run, folder, "--save-every", "0.01"), cwd=ROOT, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True
@@ -36,7 +36,7 @@ def test_a_signal_is_answered_by_a_checkpoint_and_the_code_for_a_retry(name, num
     assert process.returncode == RETRY, said
     assert f"{name}: {signal.Signals(number).name} ends this attempt" in said
     assert "Traceback" not in said
-    assert finish(name, run, folder) == finish(name, run, tmp_path / "whole" / name)
+    assert finish(name, run, folder) == whole(name)
 
 
 def test_its_time_budget_ends_an_attempt_and_the_next_goes_on(searched, search_run, tmp_path, monkeypatch, capsys):
