@@ -4,7 +4,7 @@ One ReLU serves all edges, and what has no parameters is computed once. A convol
 edges side by side (depthwise n C channels, pointwise n groups, dense C to n C channels), which saves launches on a GPU, or a
 module for each edge, whose maps stay in a CPU's cache. The batch normalisation that ends a candidate is left to the mixture,
 which is linear in the raw map: only mean and variance are taken here.
-The plain one-module-per-candidate supernet in tests/plain_supernet.py is what all of this must equal.
+The plain one-module-per-candidate supernet in tests/helpers/supernets/plain_supernet.py is what all of this must equal.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ class Recorded:
 
     Args:
         compute: the computation. Nothing in it may wait for the device or make a tensor of Python's data
-            (tests/recordable.py says what else).
+            (tests/helpers/supernets/recordable.py says what else).
     """
 
     WARM_UP = 3

@@ -1,0 +1,142 @@
+"""What a method does at an epoch's end, the epoch whose weights are taken, and what a composition is made of."""
+
+import json
+from typing import ClassVar
+
+import numpy as np
+import pytest
+import torch
+from stepping import CPU, STATIC
+
+from midas.config.settings import Method
+from midas.images.reading import load
+from midas.methods import composition as module
+from midas.methods.changes import Mask
+from midas.methods.composition import compose
+from midas.methods.epochs import Choice, Hook
+from midas.methods.learning import Learning, first_order, on_train
+from midas.running.checkpoint import read
+from midas.search import search
+from midas.spaces import get_space
+from midas.training import searching
+from midas.training.searching import Searching
+
+# --- epochs
+
+
+def with_composition(monkeypatch, **parts):
+    """Searches are of compositions with other parts."""
+
+    def changed(method, space):
+        return module.Composition(**{**vars(compose(method, space)), **parts})
+
+    monkeypatch.setattr(searching, "compose", changed)
+
+
+def test_evaluation_of_the_whole_half_is_that_of_the_dump(search_run, tmp_path):
+    run = search_run(epochs=1)
+    search(run, tmp_path / "search")
+    found = Searching(run, load(run.dataset, CPU)[0], CPU)
+    found.bilevel.restore(read(tmp_path / "search_checkpoint/newest.pt")["state"])
+    accuracy = json.loads((tmp_path / "search/metrics.json").read_text())["valid_accuracy"]
+    evaluated = found.evaluate()
+    assert evaluated.accuracy == pytest.approx(accuracy, abs=1e-4)
+    assert 0 < evaluated.loss < 10
+    none_left = Mask({"cell": torch.zeros(6, 5, dtype=torch.bool)}, False)
+    assert found.evaluate(none_left).loss != evaluated.loss
+    assert found.evaluate() == evaluated
+
+
+class Counts(Hook):
+    """Freezes an operation after the first epoch and counts epochs; what it counted survives."""
+
+    seen: ClassVar[list[tuple[int, int, int]]] = []
+
+    def __init__(self):
+        self.count = 0
+
+    def __call__(self, epoch):
+        self.count += 1
+        Counts.seen.append((epoch.passes.epoch, len(epoch.history), self.count))
+        if self.count == 1:
+            epoch.frozen.add((0, 0, "nor_conv_3x3"))
+        epoch.history[-1]["frozen"] = len(epoch.frozen.operations)
+
+    def state(self):
+        return {"count": self.count}
+
+    def restore(self, state, passes):
+        self.count = state["count"]
+
+
+def test_hooks_are_called_at_each_epochs_end_and_go_on_after_a_kill(search_run, tmp_path, monkeypatch):
+    with_composition(monkeypatch, hooks=(Counts,))
+    run = search_run(epochs=3)
+    Counts.seen.clear()
+    search(run, tmp_path / "whole")
+    assert Counts.seen == [(0, 1, 1), (1, 2, 2), (2, 3, 3)]
+    images, ended = load(run.dataset, CPU)[0], []
+    for stop in ((1, 2), None):  # the first is left in the midst of its second epoch, right after it saved
+        from midas.search import searching as step_by_step
+
+        monkeypatch.setattr("midas.running.durable.Keeper.due", lambda self, seconds=None: True)
+        steps = step_by_step(run, tmp_path / "search", CPU, images)
+        for place in steps:
+            if place == stop:
+                steps.close()
+                break
+        ended.append(len(Counts.seen))
+    assert ended == [4, 6]
+    assert Counts.seen[3:] == [(0, 1, 1), (1, 2, 2), (2, 3, 3)]
+    for name in ("arch.npz", "history.csv"):
+        assert (tmp_path / "search" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert (tmp_path / "search/history.csv").read_text().splitlines()[0].endswith(",frozen")
+
+
+@pytest.mark.parametrize("largest", [True, False])
+def test_the_chosen_epochs_weights_are_those_that_are_dumped(search_run, tmp_path, monkeypatch, largest):
+    """The entropy falls or rises from epoch to epoch; one direction takes the first epoch."""
+    run = search_run(epochs=3, method={"weights": "static"})
+    ends = []
+
+    class Keeps(Hook):
+        def __call__(self, epoch):
+            ends.append([x.detach().clone() for x in epoch.passes.architecture])
+            epoch.history[-1]["value"] = -len(epoch.history)
+
+    with_composition(monkeypatch, hooks=(Keeps,), choice=Choice("value", largest))
+    search(run, tmp_path / "search")
+    taken = ends[0 if largest else 2][0]
+    p = np.load(tmp_path / "search/arch.npz")["p"]
+    np.testing.assert_allclose(p[0, 0], taken.softmax(1).numpy(), rtol=1e-6)
+    assert len(ends) == 3
+
+
+def test_a_search_ends_when_nothing_better_comes_for_as_long_as_its_patience(search_run, tmp_path, monkeypatch):
+    class Falls(Hook):
+        def __call__(self, epoch):
+            epoch.history[-1]["value"] = min(len(epoch.history), 2)
+
+    with_composition(monkeypatch, hooks=(Falls,), choice=Choice("value", largest=True, patience=2))
+    search(search_run(epochs=9), tmp_path / "search")
+    assert json.loads((tmp_path / "search/metrics.json").read_text())["epochs"] == 4
+
+
+def test_choices():
+    rows = [{"loss": value} for value in (3.0, 1.0, 2.0, 1.0)]
+    assert Choice().best(rows) == 3
+    assert Choice("loss").best(rows) == 1
+    assert Choice("loss", largest=True).best(rows) == 0
+    assert not Choice("loss").ends(rows)
+    assert Choice("loss", patience=2).ends(rows)
+    assert not Choice("loss", patience=3).ends(rows)
+
+
+def test_a_composition_says_what_a_method_is():
+    found = compose(Method(patch_size=4, warmup_epochs=3, offer_none=True, decode_batch=8), get_space("darts"))
+    assert found.learning == Learning(first_order, on_train, ())
+    assert (found.warmup_epochs, found.decode_batch, found.choice, found.hooks) == (3, 8, Choice(), ())
+    assert found.space.operations[0] == "none"
+    assert not found.mixing.shared
+    assert found.mixing.patch_size == 4
+    assert compose(STATIC, get_space("darts")).mixing.shared
