@@ -1,9 +1,10 @@
 """Whether two checkouts leave the same: ``python -m benchmarks.same_outputs CHECKOUT OTHER [--size demo]``.
 
 Both must have run the same configuration on one machine. Every file of results and figures is compared, byte for byte; of
-metrics.json all but times, memory and provenance, of tables all but times, in their csv. Left out is what measures time by
-itself: logs, checkpoints, the step cost and table 6, the report that shows them. Where all is the same and the digest of a step's source is not, the last lines are entries
-for midas/running/same_numbers.json, by which finished runs of the first checkout stay finished in the second.
+metrics.json all but times, memory and provenance, of tables all but times, in their csv. Left out is what measures time by itself
+metrics.json all but times, memory and provenance, of tables all but times, in their csv. Left out is what measures time itself
+is not, the last lines are entries for midas/running/same_numbers.json, by which finished runs of the first checkout stay finished
+in the second.
 """
 
 from __future__ import annotations
@@ -29,11 +30,13 @@ NOT_COMPARED = ("cost", "provenance")
 """Keys of metrics.json."""
 STEPS = ("data", "search", "decode", "lookup", "retrain", "transfer", "cost", "analysis.statistics")
 DIGESTS = """
-import importlib, json, sys
-names = ["midas.running.provenance", "midas.provenance"]
-module = next(m for m in (importlib.import_module(n) for n in names if importlib.util.find_spec(n.rpartition(".")[0])
-                          and importlib.util.find_spec(n)))
-print(json.dumps({step: getattr(module, "digest_of_source", module.digest)(step) for step in sys.argv[1:]}))
+import json, sys
+try:
+    from midas.running import provenance
+except ImportError:  # a checkout from before the wings
+    from midas import provenance
+digest = getattr(provenance, sys.argv[1], provenance.digest)
+print(json.dumps({step: digest(step) for step in sys.argv[2:]}))
 """
 
 
@@ -59,9 +62,9 @@ def contents(path: Path) -> bytes | dict[str, object]:
     return {key: value for key, value in json.loads(path.read_text()).items() if key not in NOT_COMPARED}
 
 
-def digests(checkout: Path) -> dict[str, str]:
-    """Step -> digest of its source in a checkout."""
-    call = [sys.executable, "-c", DIGESTS, *STEPS]
+def digests(checkout: Path, function: str) -> dict[str, str]:
+    """Step -> digest of its source in a checkout, by a function of `midas.running.provenance`."""
+    call = [sys.executable, "-c", DIGESTS, function, *STEPS]
     return json.loads(subprocess.run(call, cwd=checkout, capture_output=True, text=True, check=True).stdout)
 
 
@@ -83,7 +86,7 @@ def main() -> int:
     print("\n".join([*wrong, f"{len(both)} files compared, {len(wrong)} differ"]))
     if wrong:
         return 1
-    before, now = digests(told.checkout), digests(told.other)
+    before, now = digests(told.checkout, "digest"), digests(told.other, "digest_of_source")
     print(json.dumps({now[step]: before[step] for step in STEPS if now[step] != before[step]}, indent=1))
     return 0
 
