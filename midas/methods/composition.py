@@ -57,19 +57,10 @@ def compose(method: Method, space: Space) -> Composition:
     )
 
 
-def supernet_of(
-    space: Space,
-    method: Method,
-    channels: int,
-    cells: int,
-    classes: int,
-    merged: bool = False,
-    fast: bool = True,
-    triton: bool = False,
-) -> Supernet:
-    """The supernet of a method, see `Supernet` for the other arguments."""
+def supernet_of(space: Space, method: Method, channels: int, cells: int, classes: int, **how: bool) -> Supernet:
+    """The supernet of a method; sizes, and `how` it is computed (merged, fast, triton), as `Supernet` says."""
     composition = compose(method, space)
-    return Supernet(composition.space, composition.mixing, channels, cells, classes, merged, fast, triton)
+    return Supernet(composition.space, composition.mixing, channels, cells, classes, **how)
 
 
 def distribution_of(method: Method, space: Space) -> str:

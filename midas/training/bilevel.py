@@ -131,9 +131,7 @@ def make_supernet(space: str, method: Method, settings: Search, classes: int, de
     if settings.fast and device.type == "cpu":
         keep_freed_memory()
     merged = device.type == "cuda" if settings.merge_edges is None else settings.merge_edges
-    size = settings.channels, settings.cells, classes
-    supernet = supernet_of(
-        get_space(space), method, *size, merged, settings.fast, settings.triton and device.type == "cuda"
-    )
+    how = {"merged": merged, "fast": settings.fast, "triton": settings.triton and device.type == "cuda"}
+    supernet = supernet_of(get_space(space), method, settings.channels, settings.cells, classes, **how)
     layout = torch.channels_last if settings.channels_last else torch.contiguous_format
     return supernet.to(device).to(memory_format=layout)

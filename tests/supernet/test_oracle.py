@@ -62,7 +62,7 @@ def test_a_seed_draws_the_same_noise_for_every_layout_of_the_maps(merged):
     passes = []
     for layout in (torch.contiguous_format, torch.channels_last):
         torch.manual_seed(0)
-        supernet = supernet_of(SPACES["s4"], Method(patch_size=4), 16, 3, 10, merged).to(memory_format=layout)
+        supernet = supernet_of(SPACES["s4"], Method(patch_size=4), 16, 3, 10, merged=merged).to(memory_format=layout)
         x = torch.randn(4, 3, 16, 16).to(memory_format=layout)
         torch.manual_seed(1)
         passes.append(supernet(x).detach())

@@ -22,7 +22,7 @@ def made(learning=None, method=STATIC, space="nas_bench_201", cells=1, **setting
     """A search of random batches, its weights always the same at the start."""
     torch.manual_seed(0)
     settings = SETTINGS.model_copy(update={"cells": cells, **settings})
-    supernet = supernet_of(SPACES[space], method, settings.channels, cells, 10, settings.merge_edges or False)
+    supernet = supernet_of(SPACES[space], method, settings.channels, cells, 10, merged=bool(settings.merge_edges))
     return Bilevel(supernet.to(memory_format=torch.channels_last), settings, CPU, learning)
 
 
