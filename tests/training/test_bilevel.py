@@ -7,7 +7,6 @@ import pytest
 import torch
 from searching import CPU, finished, history_of, supernet_as_drawn
 
-from midas import search as module
 from midas.config.settings import UserDataset
 from midas.images.datasets import KNOWN, resolve
 from midas.images.halves import search_halves
@@ -15,6 +14,7 @@ from midas.images.loader import Loader, Statistics
 from midas.images.reading import load
 from midas.methods.passes import Passes
 from midas.search import search
+from midas.training import searching as module
 from midas.training.bilevel import Bilevel
 from midas.training.sums import Averages, entropy
 

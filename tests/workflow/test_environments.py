@@ -62,7 +62,7 @@ def imported(module):
 @cache
 def closure(step):
     """Modules of this project that are loaded when a step runs, packages included, and all others that these import."""
-    own, others, new = set(), set(), {name for name in (step, f"{step}.__main__") if path_of(name)}
+    own, others, new = set(), set(), {step, f"{step}.__main__"} if path_of(f"{step}.__main__") else {step}
     while new:
         module = new.pop()
         parts = module.split(".")

@@ -14,12 +14,16 @@ from midas.methods.decoding import random_genotype
 from midas.plan.check import load as load_config
 from midas.spaces import get_space
 
-SHORTER = {"search": {"batch_size": 64}, "retrain": {"epochs": 2}, "transfer": {"epochs": 1, "warmup_epochs": 0}}
+SHORTER = {
+    "search": {"batch_size": 128},
+    "retrain": {"epochs": 2, "batch_size": 128},
+    "transfer": {"epochs": 1, "warmup_epochs": 0},
+}
 
 
 @pytest.fixture(scope="session")
 def demo_run(tmp_path_factory):
-    """The run of a step of the demo, as JSON; it takes half as long as there."""
+    """The run of a step of the demo, as JSON; shorter than there."""
     folder = tmp_path_factory.mktemp("demo")
     plan = load_config(yaml.safe_load((ROOT / "config/config.yaml").read_text()))
     random_genotype(get_space("darts"), 0).save(folder / "genotype.json")
