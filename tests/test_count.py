@@ -6,7 +6,7 @@ import sys
 import pytest
 from published_cells import DARTS_V2, NO_9930
 
-from midas.networks import counting
+from midas import count as counting
 from midas.spaces.genotype import parse
 
 

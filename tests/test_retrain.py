@@ -10,7 +10,6 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from midas import retrain as module
 from midas.config.settings import Retrain, UserDataset
 from midas.images.datasets import resolve
 from midas.images.loader import Statistics, in_order
@@ -21,6 +20,7 @@ from midas.plan.runs import RetrainRun
 from midas.retrain import retrain
 from midas.spaces.genotype import load as load_genotype
 from midas.spaces.genotype import parse
+from midas.training import retraining as module
 from midas.training.retraining import Retraining as Trainer
 
 OUTPUTS = ("history.csv", "model.safetensors", "metrics.json")

@@ -12,7 +12,7 @@ from sklearn.datasets import load_digits
 
 from midas.data import prepare
 from midas.images import digits, folders
-from midas.images import loader as data
+from midas.images import reading as data
 from midas.images.datasets import KNOWN
 from midas.images.folders import write_photos
 from midas.images.listing import folder_files

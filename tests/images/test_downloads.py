@@ -15,7 +15,7 @@ import torchvision
 from image_data import CPU
 from torchvision.datasets import CIFAR10
 
-from midas.images import loader as data
+from midas.images import reading as data
 from midas.images.datasets import KNOWN, resolve
 from midas.images.loader import Statistics
 from midas.images.reading import load

@@ -12,7 +12,7 @@ from timm.data import ImageDataset
 
 from midas.config.settings import UserDataset
 from midas.data import prepare
-from midas.images import loader as data
+from midas.images import reading as data
 from midas.images.datasets import resolve
 from midas.images.folders import describe
 from midas.images.listing import folder_files

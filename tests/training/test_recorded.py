@@ -13,7 +13,7 @@ from midas.images.loader import Loader, Statistics
 from midas.images.reading import Images
 from midas.networks.depthwise import use_own_gradients
 from midas.spaces import SPACES
-from midas.supernet.cpu import sums as kernels
+from midas.supernet.cpu import kernels
 from midas.training.bilevel import Bilevel, make_supernet
 from midas.training.recorded import RecordedSteps
 from midas.training.sums import SearchSums
@@ -118,7 +118,7 @@ def cases():
 def test_every_method_can_be_recorded(space, method, way, monkeypatch):
     monkeypatch.setattr(kernels, "compiled", lambda: None)
     steps = steps_of(space, METHODS[method], **WAYS[way])
-    steps.method.begin(0)
+    steps.search.begin(0)
     steps.begin(0, 0)
     steps.compute(True)  # the first step makes what the optimisers keep
     steps.compute(False)  # as in the epochs of a warm-up
@@ -164,7 +164,7 @@ def test_tensors_stay_where_they_are_from_epoch_to_epoch():
 
     found = []
     for epoch in range(2):
-        steps.method.begin(epoch)
+        steps.search.begin(epoch)
         steps.begin(epoch, 0)
         for _ in range(4):
             steps.compute(True)
@@ -178,7 +178,7 @@ def test_optimisers_of_a_graph_do_what_the_others_do():
     for graph in (True, False):
         steps = steps_of("nas_bench_201", {"patch_size": 4}, cuda_graph=graph)
         for epoch in range(2):
-            steps.method.begin(epoch)
+            steps.search.begin(epoch)
             steps.begin(epoch, 0)
             for _ in range(4):
                 steps.compute(True)
@@ -199,7 +199,7 @@ def test_a_search_goes_on_with_the_other_optimisers(before):
     group = second.method.architecture_optimizer.param_groups[0]
     assert (group["capturable"], bool(group["fused"])) == (not before, not before)
     for steps in (first, second):
-        steps.method.begin(1)
+        steps.search.begin(1)
         steps.begin(0, 2)
         steps.compute(True)
     for mine, theirs in zip(first.method.supernet.parameters(), second.method.supernet.parameters(), strict=True):
