@@ -141,7 +141,7 @@ def test_every_space_can_be_recorded(space, method, monkeypatch):
 def test_recorded_steps_take_the_batches_of_the_loader(monkeypatch):
     steps = steps_of("nas_bench_201", {"patch_size": 4})
     seen = []
-    monkeypatch.setattr(steps.method, "step", lambda train, valid, sums, learns: seen.append((*train, *valid)))
+    monkeypatch.setattr(steps.search, "step", lambda train, valid, sums, learns: seen.append((*train, *valid)))
     for epoch, first in ((0, 0), (1, 2)):
         steps.begin(epoch, first)
         for expected in zip(*(loader.epoch(epoch, first) for loader in steps.loaders), strict=True):
@@ -154,13 +154,13 @@ def test_tensors_stay_where_they_are_from_epoch_to_epoch():
     steps = steps_of("nas_bench_201", {"patch_size": 4})
 
     def places():
-        optimizers = (steps.method.weight_optimizer, steps.method.architecture_optimizer)
+        optimizers = (steps.search.weight_optimizer, steps.search.architecture_optimizer)
         kept = [x for o in optimizers for state in o.state.values() for x in state.values()]
         kept += [o.param_groups[0]["lr"] for o in optimizers[:1]]
         kept += [x for draws in steps.draws for x in draws if x is not None]
         for half in (steps.sums.train, steps.sums.valid):
             kept += [*half.sums.values(), half.count, half.bad.step]
-        return [x.data_ptr() for x in [*kept, steps.next, *steps.method.supernet.parameters()]]
+        return [x.data_ptr() for x in [*kept, steps.next, *steps.search.supernet.parameters()]]
 
     found = []
     for epoch in range(2):
@@ -182,8 +182,8 @@ def test_optimisers_of_a_graph_do_what_the_others_do():
             steps.begin(epoch, 0)
             for _ in range(4):
                 steps.compute(True)
-        assert float(steps.method.weight_optimizer.param_groups[0]["lr"]) == pytest.approx(steps.method.lr(1))
-        ends.append([p.detach().clone() for p in steps.method.supernet.parameters()])
+        assert float(steps.search.weight_optimizer.param_groups[0]["lr"]) == pytest.approx(steps.search.lr(1))
+        ends.append([p.detach().clone() for p in steps.search.supernet.parameters()])
     for mine, theirs in zip(*ends, strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-5)
 
@@ -195,12 +195,12 @@ def test_a_search_goes_on_with_the_other_optimisers(before):
     first.begin(0, 0)
     for _ in range(2):
         first.compute(True)
-    second.method.restore(copy.deepcopy(first.method.state()))
-    group = second.method.architecture_optimizer.param_groups[0]
+    second.search.restore(copy.deepcopy(first.search.state()))
+    group = second.search.architecture_optimizer.param_groups[0]
     assert (group["capturable"], bool(group["fused"])) == (not before, not before)
     for steps in (first, second):
         steps.search.begin(1)
         steps.begin(0, 2)
         steps.compute(True)
-    for mine, theirs in zip(first.method.supernet.parameters(), second.method.supernet.parameters(), strict=True):
+    for mine, theirs in zip(first.search.supernet.parameters(), second.search.supernet.parameters(), strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-5)
