@@ -12,7 +12,7 @@ from midas.running.durable import FirstBad
 
 
 class Averages:
-    """SearchSums over the batches of an epoch, in tensors that stay where they are."""
+    """Sums over the batches of an epoch, in tensors that stay where they are."""
 
     def __init__(self) -> None:
         self.sums: dict[str, Tensor] = {}
