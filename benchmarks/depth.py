@@ -22,7 +22,9 @@ from midas.images.halves import search_halves
 from midas.images.loader import Loader, Statistics
 from midas.images.reading import load
 from midas.images.seeds import seed_step
+from midas.methods.composition import compose
 from midas.running.provenance import commit, processor, versions
+from midas.spaces import get_space
 from midas.training.bilevel import Bilevel, make_supernet
 from midas.training.sums import SearchSums
 
@@ -46,7 +48,7 @@ def prepared(space: str, method: Method, settings: Search, seed: int, batches: B
     """A new search, and its steps' batches of the two halves."""
     device = torch.device("cpu")
     seed_step(seed, "initialise", 0, 0)
-    search = Bilevel(make_supernet(space, method, settings, 10, device), settings, device)
+    search = Bilevel(make_supernet(compose(method, get_space(space)), settings, 10, device), settings, device)
     return search, zip(*(loader.epoch(0, 0) for loader in batches), strict=False)
 
 

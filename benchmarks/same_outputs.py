@@ -2,9 +2,9 @@
 
 Both must have run the same configuration on one machine. Every file of results and figures is compared, byte for byte; of
 metrics.json all but times, memory and provenance, of tables all but times, in their csv. Left out is what measures time by itself
-metrics.json all but times, memory and provenance, of tables all but times, in their csv. Left out is what measures time itself
-is not, the last lines are entries for midas/running/same_numbers.json, by which finished runs of the first checkout stay finished
-in the second.
+(logs, checkpoints, the step cost, table 6) and the report, which shows it. Where all is the same, the last lines are entries for
+midas/running/same_numbers.json, one for each compared step whose source has another digest: by them finished runs of the first
+checkout stay finished in the second. What only a GPU computes is compared by runs on a GPU alone.
 """
 
 from __future__ import annotations
@@ -28,7 +28,16 @@ LEFT_OUT = (
 )
 NOT_COMPARED = ("cost", "provenance")
 """Keys of metrics.json."""
-STEPS = ("data", "search", "decode", "lookup", "retrain", "transfer", "cost", "analysis.statistics")
+STEPS = {
+    "data": "*/data/*/metrics.json",
+    "search": "*/search/arch.npz",
+    "decode": "*/decode/genotype.json",
+    "lookup": "*/lookup/metrics.json",
+    "retrain": "*/retrain/metrics.json",
+    "transfer": "*/transfer/metrics.json",
+    "analysis.statistics": "*/analysis/metrics.json",
+}
+"""Step -> a file that shows that it was compared."""
 DIGESTS = """
 import json, sys
 try:
@@ -87,7 +96,8 @@ def main() -> int:
     if wrong:
         return 1
     before, now = digests(told.checkout, "digest"), digests(told.other, "digest_of_source")
-    print(json.dumps({now[step]: before[step] for step in STEPS if now[step] != before[step]}, indent=1))
+    compared = [step for step, file in STEPS.items() if any(path.match(file) for path in both)]
+    print(json.dumps({now[step]: before[step] for step in compared if now[step] != before[step]}, indent=1))
     return 0
 
 

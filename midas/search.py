@@ -79,7 +79,7 @@ def _write(folder: Path, found: Searching, keeper: Keeper) -> None:
     write_table(folder / "history.csv", history)
     numbers = {
         "valid_accuracy": accuracy,
-        "train_accuracy": history[-1]["train_accuracy"],
+        "train_accuracy": history[found.composition.choice.best(history)]["train_accuracy"],
         "weights_params": sum(p.numel() for p in bilevel.weights),
         "architecture_params": sum(p.numel() for p in bilevel.architecture),
         "epochs": len(history),

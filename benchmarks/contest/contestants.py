@@ -13,6 +13,7 @@ from torch import nn
 from benchmarks.contest.plain import PlainSupernet
 from midas.config.settings import Method, Retrain, Search, Transfer
 from midas.measuring.synthetic import SyntheticSearch, random_batch
+from midas.methods.composition import compose
 from midas.methods.decoding import random_genotype
 from midas.networks.depthwise import use_own_gradients
 from midas.networks.skeletons import build
@@ -76,7 +77,7 @@ def stepper(c: Contestant) -> Callable[[], object]:
     if c.kind == "plain":
         network: nn.Module = PlainSupernet(get_space(c.space), c.channels, c.cells, CLASSES).to(device)
     else:
-        network = make_supernet(c.space, c.method, settings, CLASSES, device)
+        network = make_supernet(compose(c.method, get_space(c.space)), settings, CLASSES, device)
         x = x.contiguous(memory_format=torch.channels_last)
 
     def training_pass() -> None:

@@ -28,6 +28,7 @@ from benchmarks.lease.slices import SEARCHED
 from midas.config.keys import parse
 from midas.config.reading import read_config
 from midas.config.settings import Method, Search
+from midas.methods.composition import compose
 from midas.running.provenance import ROOT
 from midas.spaces import get_space
 from midas.supernet.cpu import kernels
@@ -74,7 +75,7 @@ def compiler(capability: int) -> Callable[..., object]:
 def passes(space: str, method: Method, x: torch.Tensor, y: torch.Tensor, **settings: Any) -> None:
     """One pass of the architecture and one of the weights."""
     search = Search(epochs=1, merge_edges=True, **settings)
-    supernet = make_supernet(space, method, search, 10, CPU)
+    supernet = make_supernet(compose(method, get_space(space)), search, 10, CPU)
     supernet.triton = True
     if x.dtype == torch.float64:
         supernet.double()

@@ -27,7 +27,7 @@ from midas.data import prepare
 from midas.images.datasets import KNOWN
 from midas.images.loader import Loader, Statistics
 from midas.images.reading import Images
-from midas.methods.composition import supernet_of
+from midas.methods.composition import compose, supernet_of
 from midas.methods.decoding import random_genotype
 from midas.networks.depthwise import use_own_gradients
 from midas.networks.operations import noise
@@ -136,7 +136,7 @@ def networks(case: Case, way: dict[str, bool], device: torch.device, size: Size)
     """The reference on the CPU in float64, and the same network by a way on the device in float32."""
     settings = Search(channels=size.channels, cells=get_space(case.space).min_cells, epochs=1, **way)
     torch.manual_seed(0)
-    mine = make_supernet(case.space, case.method, settings, 10, device)
+    mine = make_supernet(compose(case.method, get_space(case.space)), settings, 10, device)
     numbers = size.channels, settings.cells, 10
     reference = supernet_of(SPACES[case.space], case.method, *numbers, merged=mine.merged, fast=False).double()
     use_own_gradients(reference, fast=False)
@@ -185,7 +185,9 @@ def recorded(case: Case, way: dict[str, bool], device: torch.device, size: Size)
     changes = []
     for record in (False, True):
         torch.manual_seed(0)
-        search = Bilevel(make_supernet(case.space, case.method, settings, 10, device), settings, device)
+        search = Bilevel(
+            make_supernet(compose(case.method, get_space(case.space)), settings, 10, device), settings, device
+        )
         parts = search.weights, search.architecture
         before = [_flat(part) for part in parts]
         names = ("train", "valid")

@@ -1,1 +1,1 @@
-"""Statistics, tables and figures: they read the files of the other steps and need neither torch nor a GPU."""
+"""What do the files of the other steps say? Statistics, tables and figures; neither torch nor a GPU is needed."""

@@ -1,1 +1,1 @@
-"""How a file is read and written: texts, YAML, whole or not at all, with a lock. Nothing here knows what it holds."""
+"""How is a file read and written? Texts, YAML, whole or not at all, with a lock; nothing here knows what a file holds."""

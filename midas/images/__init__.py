@@ -1,1 +1,1 @@
-"""What images there are, where they lie and how they come to the device, augmented."""
+"""What images are there, and how do they come to the device, augmented?"""

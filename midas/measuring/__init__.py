@@ -1,1 +1,1 @@
-"""How long it takes: steps timed on random images, methods side by side."""
+"""How long does it take, and how much memory? Steps timed on random images, methods side by side."""

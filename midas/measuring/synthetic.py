@@ -7,7 +7,9 @@ from torch import Tensor
 
 from midas.config.settings import Method, Search
 from midas.images.seeds import seed_step
+from midas.methods.composition import compose
 from midas.methods.passes import Batch
+from midas.spaces import get_space
 from midas.training.bilevel import Bilevel, make_supernet
 from midas.training.recorded import Recorded
 from midas.training.sums import SearchSums
@@ -26,8 +28,9 @@ class SyntheticSearch:
 
     def __init__(self, space: str, method: Method, settings: Search, classes: int, device: torch.device):
         seed_step(0, "synthetic", 0, 0)
-        self.supernet = make_supernet(space, method, settings, classes, device)
-        self._bilevel, self._sums = Bilevel(self.supernet, settings, device), SearchSums()
+        composition = compose(method, get_space(space))
+        self.supernet = make_supernet(composition, settings, classes, device)
+        self._bilevel, self._sums = Bilevel(self.supernet, settings, device, composition.learning), SearchSums()
         self._records = settings.cuda_graph and device.type == "cuda"
         self._batches: list[Tensor] = []
         self._recorded: Recorded | None = None

@@ -1,1 +1,1 @@
-"""How it is looked for: where mixing weights come from, what they are learned by, and which cell they stand for."""
+"""How is a cell looked for? A method is a composition: a source of weights, how they learn, and which cell they stand for."""

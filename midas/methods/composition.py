@@ -1,7 +1,8 @@
-"""What a method is made of: its keys in a configuration, read here and nowhere else.
+"""What a method is made of: the one place where a configuration's keys become parts of a search.
 
 A method is a composition: a source of mixing weights (`static`, `attention`) with a distribution (`distributions`), a way to mix,
-how architecture and weights learn (`learning`), what happens at an epoch's end and which epoch's cell is taken (`epochs`).
+how architecture and weights learn (`learning`), what happens at an epoch's end and which epoch's cell is taken (`epochs`). The
+step decode, which has no torch, reads the two keys that it needs itself.
 """
 
 from __future__ import annotations
@@ -44,6 +45,10 @@ class Composition:
     decode_none: bool | None = None
     decode_batch: int | None = None
 
+    def supernet(self, channels: int, cells: int, classes: int, **how: bool) -> Supernet:
+        """Its supernet, see `Supernet`."""
+        return Supernet(self.space, self.mixing, channels, cells, classes, **how)
+
 
 def compose(method: Method, space: Space) -> Composition:
     """The composition of a method's keys, see `Method` for what each means."""
@@ -59,8 +64,7 @@ def compose(method: Method, space: Space) -> Composition:
 
 def supernet_of(space: Space, method: Method, channels: int, cells: int, classes: int, **how: bool) -> Supernet:
     """The supernet of a method; sizes, and `how` it is computed (merged, fast, triton), as `Supernet` says."""
-    composition = compose(method, space)
-    return Supernet(composition.space, composition.mixing, channels, cells, classes, **how)
+    return compose(method, space).supernet(channels, cells, classes, **how)
 
 
 def distribution_of(method: Method, space: Space) -> str:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from midas.methods.freezing import Frozen
 from midas.methods.passes import Passes
+from midas.methods.restrictions import Restrictions
 from midas.supernet.weights import Change
 
 
@@ -23,19 +23,22 @@ class Epoch(NamedTuple):
 
     Attributes:
         passes: of the supernet; they know which epoch it was.
-        history: rows of the epochs so far; the last is this one's, and may be added to.
-        frozen: operations that learn no longer.
+        history: rows of the epochs so far; the last is this one's, and may be added to, by the same keys in each epoch.
+        restrictions: operations that are frozen or masked; more may be added.
         evaluate: the supernet on the whole validation half, with a change of its weights or without; nothing is left of it.
     """
 
     passes: Passes
     history: Sequence[dict[str, Any]]
-    frozen: Frozen
+    restrictions: Restrictions
     evaluate: Callable[[Change | None], Evaluated]
 
 
 class Hook:
-    """What a method does at the end of each epoch; it may hold what a checkpoint has to keep."""
+    """What a method does at the end of each epoch; it may hold what a checkpoint has to keep.
+
+    What else of a method has a state of its own, a gradient, say, shares it with a hook.
+    """
 
     def __call__(self, epoch: Epoch) -> None:
         """An epoch has ended."""
@@ -46,7 +49,7 @@ class Hook:
         return {}
 
     def restore(self, state: dict[str, Any], passes: Passes) -> None:
-        """Go on from `state`."""
+        """Go on from `state`, before the epoch that is next has begun."""
 
 
 @dataclass(frozen=True)

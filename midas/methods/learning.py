@@ -1,7 +1,8 @@
 """How architecture and weights learn: where the gradient of each step comes from.
 
 A gradient may take several passes, some of them with other weights of the operations; what it changes it undoes. The optimisers
-lie above (`midas.training.bilevel`).
+lie above (`midas.training.bilevel`). In a step that is recorded as a CUDA graph nothing may ask the device for a number
+(`Passes.epoch` is a tensor, as schedules are), and a pass overwrites what the last one of its kind left: who needs both copies.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import NamedTuple
 import torch
 
 from midas.methods.passes import Batch, Passes, Term, TrainingPass
+from midas.methods.restrictions import Restrictions
 from midas.supernet.weights import Change
 
 
@@ -23,12 +25,14 @@ class Step(NamedTuple):
         train: batch of the training half.
         valid: batch of the validation half.
         weight_optimizer: with the learning rate of the epoch and the momentum of the weights.
+        restrictions: operations that are frozen or masked; more may be added.
     """
 
     passes: Passes
     train: Batch
     valid: Batch
     weight_optimizer: torch.optim.Optimizer
+    restrictions: Restrictions
 
 
 Gradient = Callable[[Step], TrainingPass]

@@ -15,8 +15,8 @@ from midas.supernet import Supernet
 Batch = tuple[Tensor, Tensor]
 """Images [B, 3, height, width] and labels [B]."""
 
-Term = Callable[[Supernet, int], Tensor]
-"""What is added to the architecture's loss: a scalar of the supernet after its forward pass, and of the epoch (from 0)."""
+Term = Callable[[Supernet, Tensor], Tensor]
+"""What is added to the architecture's loss: a scalar of the supernet after its forward pass, and of the epoch, see `Passes`."""
 
 
 class TrainingPass(NamedTuple):
@@ -47,13 +47,13 @@ class Passes:
         terms: of the architecture's loss beside the cross-entropy.
 
     Attributes:
-        epoch: that the search is in, from 0.
+        epoch: that the search is in, from 0: a tensor [] on the device, so that what is recorded follows it.
     """
 
     def __init__(self, supernet: Supernet, settings: Search, device: torch.device, terms: Sequence[Term] = ()):
         self.supernet, self.settings, self.device, self.terms = supernet, settings, device, terms
         self.weights, self.architecture = supernet.weight_parameters(), supernet.architecture_parameters()
-        self.epoch = 0
+        self.epoch = torch.zeros((), dtype=torch.int64, device=device)
 
     def loss(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Cross-entropy and accuracy (percent) of a batch."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from midas.methods.distributions import Distribution
+from midas.methods.distributions import Distribution, edge_softmax
 from midas.spaces import CellSpec, Space
 from midas.supernet.weights import Source, Weights
 
@@ -44,9 +44,17 @@ class StaticMixing(Source):
             self.drawn[node] = self._weights(node)
         return self.drawn[node]
 
+    def settled(self, node: int) -> torch.Tensor | None:
+        """See `Source.settled`: the softmax of the logits, as the methods that draw are decoded."""
+        return edge_softmax(self._logits(node))[0].detach() if self.draws else None
+
     def _weights(self, node: int) -> Weights:
-        slots = self.slots[node]
-        logits = self.alpha[slots.rows].masked_fill(self.missing[slots.rows], -torch.inf)
+        logits = self._logits(node)
         with torch.autocast(logits.device.type, enabled=False):
-            p, pi = self.distribution(logits[None])
-            return Weights(p, pi, slots.share(p))
+            p, pi = self.distribution(logits)
+            return Weights(p, pi, self.slots[node].share(p))
+
+    def _logits(self, node: int) -> torch.Tensor:
+        """[1, E, O], -inf where an operation is missing."""
+        rows = self.slots[node].rows
+        return self.alpha[rows].masked_fill(self.missing[rows], -torch.inf)[None]

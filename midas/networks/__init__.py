@@ -1,1 +1,1 @@
-"""What a found cell is as a network: operations, the skeletons that repeat a cell, and what they cost."""
+"""What is a found cell as a network? Operations, the skeletons that repeat a cell, and what they cost."""

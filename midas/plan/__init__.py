@@ -1,1 +1,1 @@
-"""What follows from a configuration: its runs, what each is told, and whether it can be run. Nothing here needs torch."""
+"""What follows from a configuration? Its cells, what each step is told, whether it can be run. Nothing here needs torch."""

@@ -1,1 +1,1 @@
-"""How a step lives: its command line, checkpoints, limits, device, and where its numbers come from."""
+"""How does a step live? Its command line, checkpoints, limits and device, and where its numbers come from."""

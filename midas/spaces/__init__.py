@@ -1,4 +1,4 @@
-"""Search spaces as data: a new space is one file here and one line in `SPACES`."""
+"""What can be found? Search spaces as data: a new space is one file here and one line in `SPACES`."""
 
 from __future__ import annotations
 

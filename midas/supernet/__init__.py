@@ -1,4 +1,4 @@
-"""The supernet: all candidates of a cell at once, mixed by weights that may depend on the image."""
+"""How are all cells computed at once? All candidates of a cell, mixed by weights that may depend on the image."""
 
 from midas.supernet.network import Supernet
 

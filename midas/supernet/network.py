@@ -172,9 +172,8 @@ class Supernet(nn.Module):
         with backends.triton(self.triton):
             return self.skeleton(x)
 
-    @contextmanager
-    def changed(self, change: Change) -> Iterator[None]:
-        """Within it, nodes mix with what a change makes of their weights, after those that are held already.
+    def hold(self, change: Change, first: bool = False) -> None:
+        """From here on nodes mix with what a change makes of their weights, before or after those that are held already.
 
         Raises:
             ValueError: each patch mixes with its own weights, of which a change knows nothing.
@@ -182,12 +181,27 @@ class Supernet(nn.Module):
         if self.mixing.mix is mix_patches:
             raise ValueError("mixing: 'patch' is not allowed with a change of the weights of whole images")
         for cell in self.cells:
-            cell.changes.append(change)
+            cell.changes.insert(0 if first else len(cell.changes), change)
+
+    def drop(self, change: Change) -> None:
+        """Hold a change no longer."""
+        for cell in self.cells:
+            cell.changes.remove(change)
+
+    @contextmanager
+    def changed(self, change: Change) -> Iterator[None]:
+        """`hold` within a context: nothing is left of the change afterwards."""
+        self.hold(change)
         try:
             yield
         finally:
-            for cell in self.cells:
-                cell.changes.remove(change)
+            self.drop(change)
+
+    def settled(self) -> Tensor | None:
+        """Weights [1, cells, edges, operations] that are decoded where those of a pass are drawn; None where they aren't."""
+        found = [[cell.mixing.settled(node) for node in cell.spec.nodes] for cell in self.cells]
+        rows = [torch.cat([p for p in nodes if p is not None], 1) for nodes in found if None not in nodes]
+        return torch.stack(rows, 1) if rows else None
 
     def mixture(self) -> tuple[Tensor, Tensor | None]:
         """Weights of the last forward pass: p [B or 1, cells, edges, operations] and pi [B or 1, cells, pairs] or None."""
@@ -210,7 +224,7 @@ class Supernet(nn.Module):
         Args:
             cell: number of the cell.
             edge: index of the edge in the cell.
-            operation: its name; one without parameters has none here.
+            operation: its name; there is an empty list for one without parameters.
         """
         searched = self.cells[cell]
         source = sorted({node for node, _ in searched.spec.edges}).index(searched.spec.edges[edge][0])

@@ -36,7 +36,7 @@ class Weights(NamedTuple):
     means: Tensor | None = None
 
     def changed(self, p: Tensor, slots: NodeSlots) -> Weights:
-        """With other weights p of the image; those of patches stay, and what was known of the mixture no longer holds."""
+        """With other weights p of the image; those of patches and pairs stay, what was known of the mixture no longer holds."""
         return self._replace(p=p, share=slots.share(p), means=None)
 
 
@@ -142,6 +142,10 @@ class Source(nn.Module):
 
     def begin(self) -> None:
         """A forward pass begins: what is drawn is drawn anew."""
+
+    def settled(self, node: int) -> Tensor | None:
+        """Weights [1, E, O] of a node that are decoded in the place of drawn ones; None: those of the passes are."""
+        return None
 
     def forward(self, node: int, inputs: Sequence[Tensor], keys: Sequence[Tensor], grid: tuple[int, int]) -> Weights:
         """Weights of a node for each image.

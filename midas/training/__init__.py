@@ -1,1 +1,1 @@
-"""What trains: the epochs of a search, of a retraining and of a transfer."""
+"""What trains? A search, a retraining, a transfer, epoch by epoch."""

@@ -8,13 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from midas.config.settings import Method, Search
-from midas.methods.composition import supernet_of
-from midas.methods.freezing import Frozen
+from midas.config.settings import Search
+from midas.methods.composition import Composition
 from midas.methods.learning import Learning, Step
 from midas.methods.passes import Batch, Passes
+from midas.methods.restrictions import Restrictions
 from midas.running.memory import keep_freed_memory
-from midas.spaces import get_space
 from midas.supernet import Supernet
 from midas.training.sums import Averages, SearchSums, entropy
 
@@ -32,7 +31,8 @@ class Bilevel:
     def __init__(self, supernet: Supernet, settings: Search, device: torch.device, learning: Learning | None = None):
         self.supernet, self.settings, self.device = supernet, settings, device
         self.learning = learning or Learning()
-        self.passes, self.frozen = Passes(supernet, settings, device, self.learning.terms), Frozen(supernet)
+        self.passes = Passes(supernet, settings, device, self.learning.terms)
+        self.restrictions = Restrictions(supernet)
         self.weights, self.architecture = self.passes.weights, self.passes.architecture
         # a graph holds its numbers: a rate that changes is a tensor, which fused optimisers read on the device, as Adam's count
         graph = {"fused": True} if settings.cuda_graph else {}
@@ -52,7 +52,7 @@ class Bilevel:
 
     def begin(self, epoch: int) -> None:
         """Begin an epoch, with its learning rate."""
-        self.passes.epoch = epoch
+        self.passes.epoch.fill_(epoch)
         for group in self.weight_optimizer.param_groups:
             if isinstance(group["lr"], Tensor):
                 group["lr"].fill_(self.lr(epoch))
@@ -71,7 +71,7 @@ class Bilevel:
 
     def architecture_step(self, train: Batch, valid: Batch, averages: Averages, learns: bool = True) -> None:
         """One step of the architecture parameters, or a mere look at them, its statistics added to `averages`."""
-        step = Step(self.passes, train, valid, self.weight_optimizer)
+        step = Step(self.passes, train, valid, self.weight_optimizer, self.restrictions)
         found = self.learning.architecture(step) if learns else self.passes.forward(valid)
         p, pi = found.p, found.pi
         averages.add(
@@ -83,30 +83,29 @@ class Bilevel:
 
     def weight_step(self, train: Batch, valid: Batch, averages: Averages) -> None:
         """One step of the weights."""
-        found = self.learning.weights(Step(self.passes, train, valid, self.weight_optimizer))
+        found = self.learning.weights(Step(self.passes, train, valid, self.weight_optimizer, self.restrictions))
         averages.add(train_loss=found.loss, train_accuracy=found.accuracy)
         _set_gradients(self.weights, found.gradients, self.settings.cuda_graph)
-        self.frozen.still()
+        self.restrictions.still()
         if self.settings.clip:
             torch.nn.utils.clip_grad_norm_(self.weights, self.settings.clip)
         self.weight_optimizer.step()
-        self.frozen.restore()
+        self.restrictions.put_back()
 
     def state(self) -> dict[str, Any]:
         """All that a checkpoint needs."""
         optimizer = self.architecture_optimizer
-        frozen = {"frozen": list(self.frozen.operations)} if self.frozen.operations else {}
         return {
             "supernet": self.supernet.state_dict(),
             "weight_optimizer": self.weight_optimizer.state_dict(),
             "architecture_optimizer": optimizer.state_dict() if optimizer else None,
-            **frozen,
+            **self.restrictions.state(),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from `state`."""
         self.supernet.load_state_dict(state["supernet"])
-        self.frozen.add(*state.get("frozen", ()))
+        self.restrictions.restore(state)
         for name, optimizer in (("weight", self.weight_optimizer), ("architecture", self.architecture_optimizer)):
             # its own groups: a search may go on with a graph that was begun without, or the reverse
             if optimizer is not None:
@@ -126,12 +125,12 @@ def _mean(x: Tensor | None) -> Tensor | None:
     return None if x is None else x.mean(0)
 
 
-def make_supernet(space: str, method: Method, settings: Search, classes: int, device: torch.device) -> Supernet:
+def make_supernet(composition: Composition, settings: Search, classes: int, device: torch.device) -> Supernet:
     """The supernet that a search begins with, on its device and in its memory layout."""
     if settings.fast and device.type == "cpu":
         keep_freed_memory()
     merged = device.type == "cuda" if settings.merge_edges is None else settings.merge_edges
     how = {"merged": merged, "fast": settings.fast, "triton": settings.triton and device.type == "cuda"}
-    supernet = supernet_of(get_space(space), method, settings.channels, settings.cells, classes, **how)
+    supernet = composition.supernet(settings.channels, settings.cells, classes, **how)
     layout = torch.channels_last if settings.channels_last else torch.contiguous_format
     return supernet.to(device).to(memory_format=layout)

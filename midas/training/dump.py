@@ -40,7 +40,8 @@ def write_dump(path: Path, supernet: Supernet, batches: Iterable[Batch], labels:
         rows.append(supernet.mixture())
     images, labels = len(labels), labels.cpu()
     if not supernet.cells[0].mixing.attends:  # the same weights for all images
-        rows, labels = rows[:1], torch.tensor([-1])
+        settled = supernet.settled()
+        rows, labels = rows[:1] if settled is None else [(settled, None)], torch.tensor([-1])
     space = supernet.space
     specs = [space.cells[kind] for kind in supernet.kinds]
     arrays = {

@@ -91,6 +91,7 @@ class RecordedSteps:
         self.next = torch.zeros(1, dtype=torch.int64, device=search.device)
         self.draws: list[Draws] = []
         self.graphs: dict[bool, Recorded] = {}
+        self.changes = search.restrictions.changes
 
     def begin(self, epoch: int, first: int) -> None:
         """Draw an epoch, whose first step is the one of this number."""
@@ -104,6 +105,8 @@ class RecordedSteps:
 
     def __call__(self, learns: bool) -> None:
         """Take the next step; see `Bilevel.architecture_step`."""
+        if self.changes != self.search.restrictions.changes:  # what a graph does is what there was when it was recorded
+            self.graphs, self.changes = {}, self.search.restrictions.changes
         if learns not in self.graphs:
             self.graphs[learns] = Recorded(partial(self.compute, learns))
         self.graphs[learns]()

@@ -51,7 +51,7 @@ class Searching:
         train, self.valid = (images.take(half) for half in self.halves)
         seed_step(run.seed, "initialise", 0, 0)
         self.composition = compose(run.method, get_space(run.space))
-        supernet = make_supernet(run.space, run.method, run.search, run.dataset.classes, device)
+        supernet = make_supernet(self.composition, run.search, run.dataset.classes, device)
         self.bilevel = Bilevel(supernet, run.search, device, self.composition.learning)
         self.loaders = [
             Loader(half, self.statistics, run.search.batch_size, run.seed, name, run.dataset)
@@ -113,8 +113,12 @@ class Searching:
     def _end(self, epoch: int) -> None:
         """An epoch ends: its row, what the method does then, and whether its weights are those that are taken so far."""
         self.history.append(self._row(epoch))
+        if self.hooks:
+            seed_step(self.run.seed, "hooks", epoch, 0)  # the same after a kill
         for hook in self.hooks:
-            hook(Epoch(self.bilevel.passes, self.history, self.bilevel.frozen, self.evaluate))
+            hook(Epoch(self.bilevel.passes, self.history, self.bilevel.restrictions, self.evaluate))
+        if self.history[-1].keys() != self.history[0].keys():
+            raise ValueError(f"search: epoch {epoch + 1} has other columns in its history than the first one")
         choice = self.composition.choice
         if choice.column is not None and choice.best(self.history) == epoch:
             self.taken = {name: x.detach().clone() for name, x in self.bilevel.supernet.state_dict().items()}
@@ -139,6 +143,8 @@ class Searching:
     def _decoded(self) -> Genotype:
         """The cell that the epoch's weights stand for."""
         p, pi = self.sums.valid.mean("p"), self.sums.valid.mean("pi")
+        if (settled := self.bilevel.supernet.settled()) is not None:
+            p, pi = settled[0].double().cpu().numpy(), None
         assert p is not None
         kinds = self.bilevel.supernet.kinds
         return decode_weights(p, pi, kinds, self.composition.space, self.composition.decode_none)
@@ -153,9 +159,12 @@ class Searching:
         if change is not None:
             with self.bilevel.supernet.changed(change):
                 return self.evaluate()
+        supernet = self.bilevel.supernet
+        triton, supernet.triton = supernet.triton, False  # its kernels are compiled for the size of a training batch
         whole = torch.zeros(2, dtype=torch.float64, device=self.device)
         for x, y in in_order(self.valid, self.statistics, self.settings.batch_size):
             whole += len(y) * torch.stack(self.bilevel.passes.loss(x, y))
+        supernet.triton = triton
         return Evaluated(*(whole / len(self.valid)).tolist())
 
     def _state(self) -> dict[str, Any]:

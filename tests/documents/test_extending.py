@@ -71,7 +71,7 @@ def sparsemax():
     """The function of the document's code."""
     spec = importlib.util.spec_from_loader("sparsemax", loader=None)
     module = importlib.util.module_from_spec(spec)
-    exec(next(text for name, _, text in BLOCKS if name == "midas/supernet/sparsemax.py"), module.__dict__)
+    exec(next(text for name, _, text in BLOCKS if name == "midas/methods/sparsemax.py"), module.__dict__)
     return module.edge_sparsemax
 
 

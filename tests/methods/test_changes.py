@@ -117,7 +117,7 @@ def test_where_each_patch_mixes_with_its_own_a_change_is_refused():
         pass
 
 
-# --- masks and freezing
+# --- masks
 
 
 @pytest.mark.parametrize("method", [STATIC, Method(patch_size=4)])

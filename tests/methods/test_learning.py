@@ -2,10 +2,14 @@
 
 import pytest
 import torch
+from recordable import Recordable
 from stepping import batch, made, parameters, same, stepped
 
-from midas.methods.learning import Learning, first_order, on_train
+from midas.methods.changes import Shared
+from midas.methods.learning import Learning, first_order, on_train, perturbed
 from midas.spaces import SPACES
+from midas.supernet.cpu import kernels
+from midas.training.recorded import RecordedSteps
 from midas.training.sums import SearchSums
 
 # --- terms of the architecture's loss, and gradients of several passes
@@ -67,7 +71,7 @@ def test_a_frozen_operation_stands_still_and_all_else_learns(space, operation, c
     search = made(space=space, cells=3 if space == "darts" else 1, merge_edges=merged, momentum=0.9, weight_decay=0.01)
     sums = SearchSums()
     search.step(batch(0), batch(1), sums)  # so that there is a momentum
-    search.frozen.add(operation)
+    search.restrictions.freeze(operation)
     mine = search.supernet.parameters_of(*operation)
     before = [parameter.detach().clone() for parameter in parameters(search)]
     kept = [parameter.detach()[part].clone() for parameter, part in mine]
@@ -99,3 +103,76 @@ def test_the_parts_of_a_merged_module_are_the_modules_of_each_edge():
                     assert [x.shape for x in one] == [x.shape for x in other]
     with pytest.raises(ValueError, match="edge 0 has no operation 'none' with a map"):
         made().supernet.parameters_of(0, 0, "none")
+
+
+# --- recorded as a CUDA graph
+
+
+def decays(supernet, epoch):
+    return 0.1 * epoch * supernet.cells[0].mixing.alpha.exp().sum()
+
+
+def halves(step):
+    one, other = step.passes.of_architecture(step.valid), step.passes.of_architecture(step.train)
+    return one._replace(gradients=tuple((a + b) / 2 for a, b in zip(one.gradients, other.gradients, strict=True)))
+
+
+@pytest.mark.parametrize(
+    "learning",
+    [
+        Learning(terms=(decays,)),
+        Learning(architecture=halves),
+        Learning(
+            weights=perturbed(lambda step: Shared(lambda p, place: p + 0.1 * step.passes.epoch * torch.rand_like(p)))
+        ),
+    ],
+)
+def test_what_a_method_adds_can_be_recorded(learning, monkeypatch):
+    """With frozen and masked operations too; a schedule follows the epoch, since it is a tensor."""
+    monkeypatch.setattr(kernels, "compiled", lambda: None)
+    search = made(learning, cuda_graph=True, precision="float32")
+    search.restrictions.freeze((0, 0, "nor_conv_3x3"))
+    kept = torch.ones(6, 5, dtype=torch.bool)
+    kept[:, 4] = False
+    search.restrictions.keep({"cell": kept}, renormalises=True)
+    search.begin(3)
+    sums = SearchSums()
+    for _ in range(2):  # what is made once is made in the first
+        search.step(batch(0), batch(1), sums)
+    with Recordable():
+        search.step(batch(0), batch(1), sums)
+
+
+def test_a_step_is_recorded_anew_when_an_operation_is_frozen_or_masked(monkeypatch):
+    recorded = []
+
+    class Counted:
+        def __init__(self, compute):
+            recorded.append(compute)
+
+        def __call__(self):
+            pass
+
+    monkeypatch.setattr("midas.training.recorded.Recorded", Counted)
+    search = made()
+    steps = RecordedSteps(search, [], SearchSums())
+    for _ in range(2):
+        steps(True)
+    search.restrictions.freeze((0, 0, "nor_conv_3x3"))
+    steps(True)
+    steps(True)
+    search.restrictions.keep({"cell": torch.ones(6, 5, dtype=torch.bool)}, renormalises=False)
+    steps(True)
+    assert len(recorded) == 3
+
+
+def test_a_gradient_may_freeze_operations_in_the_midst_of_an_epoch():
+    def freezes(step):
+        step.restrictions.freeze((0, 1, "nor_conv_1x1"))
+        return on_train(step)
+
+    search = made(Learning(weights=freezes))
+    ((mine, part),) = search.supernet.parameters_of(0, 1, "nor_conv_1x1")
+    before = mine.detach()[part].clone()
+    search.step(batch(0), batch(1), SearchSums())
+    assert torch.equal(mine.detach()[part], before)

@@ -11,8 +11,9 @@ from midas.config.settings import Method, Search
 from midas.images.datasets import KNOWN
 from midas.images.loader import Loader, Statistics
 from midas.images.reading import Images
+from midas.methods.composition import compose
 from midas.networks.depthwise import use_own_gradients
-from midas.spaces import SPACES
+from midas.spaces import SPACES, get_space
 from midas.supernet.cpu import kernels
 from midas.training.bilevel import Bilevel, make_supernet
 from midas.training.recorded import RecordedSteps
@@ -92,7 +93,7 @@ def steps_of(space, method, **settings):
     protocol = {"channels": 2, "cells": SPACES[space].min_cells, "epochs": 2, "batch_size": 4, "cuda_graph": True}
     search = Search(**protocol | settings)
     torch.manual_seed(0)
-    supernet = make_supernet(space, Method(**method), search, 10, CPU)
+    supernet = make_supernet(compose(Method(**method), get_space(space)), search, 10, CPU)
     use_own_gradients(supernet, fast=False)
     order, sums, own = Bilevel(supernet, search, CPU), SearchSums(), images()
     loaders = [Loader(own, Statistics.of(own), 4, 0, name, KNOWN["cifar10"]) for name in ("train", "valid")]

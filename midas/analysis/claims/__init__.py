@@ -1,1 +1,1 @@
-"""Whether the paper's claims hold, each with its numbers and its rule."""
+"""Do the paper's claims hold? Each with its numbers and its rule."""

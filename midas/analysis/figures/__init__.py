@@ -1,1 +1,1 @@
-"""The paper's figures, drawn from files."""
+"""How do the paper's figures look, drawn from files?"""

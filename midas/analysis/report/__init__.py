@@ -1,1 +1,1 @@
-"""All results of a size on one page."""
+"""What are all results of a size, on one page?"""

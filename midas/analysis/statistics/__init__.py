@@ -1,1 +1,1 @@
-"""What the weights say: unimodality, classes, spread, with tests; and what a few seeds say of any number."""
+"""What do the weights say of unimodality, classes and spread, and a few seeds of any number?"""

@@ -1,1 +1,1 @@
-"""Numbers over seeds, beside published ones, as tables."""
+"""What are the numbers over seeds, beside published ones? As tables."""

@@ -1,1 +1,1 @@
-"""Sums of maps and attention for a CPU, compiled from C++ at the first use."""
+"""How does a CPU compute sums of maps and attention? By kernels that are compiled from C++ at the first use."""

@@ -19,7 +19,7 @@ def usable_rows(*tensors: Tensor) -> bool:
 
 
 def attend(node: Node) -> tuple[Attended, Tensor, Tensor]:
-    """Softmax over each set of logits ``scale * q . k`` in each patch, averaged; `mixing.AttentionMixing` says it in torch.
+    """Softmax over each set of logits ``scale * q . k`` in each patch, averaged; `methods.attention` says it in torch.
 
     Returns:
         The weights; those of the candidates [B, K]; the means over patches [B, R, C] of the mixture that they make.

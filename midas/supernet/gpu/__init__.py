@@ -1,4 +1,4 @@
-"""Sums of maps and attention for a GPU, as Triton kernels: what `midas.supernet.cpu` is for a CPU."""
+"""How does a GPU compute sums of maps and attention? By Triton kernels: what `midas.supernet.cpu` is for a CPU."""
 
 import os
 

@@ -5,7 +5,7 @@ other lies in the outputs, between barriers. What a kernel is compiled for is in
 """
 
 # kernels know no starred tuple, and only Triton's compiler knows the types of their arguments
-# ruff: noqa: N803, N806, RUF005
+# ruff: noqa: N803, N806
 # mypy: disable-error-code="no-untyped-def"
 
 from __future__ import annotations
@@ -14,48 +14,7 @@ import triton
 import triton.language as tl
 
 from midas.supernet.gpu.softmax_kernels import in_pairs, slopes_in_pairs, slopes_in_sets, softmax
-
-
-@triton.jit
-def _tiles(maps, images, rows, b, patch, columns, inside, FIRST: tl.constexpr, END: tl.constexpr):
-    """Some maps' patches [ROWS, COLUMNS] each, asked for before the first is needed: a store would hold back later loads."""
-    tiles = ()
-    for k in tl.static_range(FIRST, END):
-        at = maps[k] + b * images[k] + patch[:, None] * rows[k] + columns[None, :]
-        tiles = tiles + (tl.load(at, mask=inside, other=0),)  # type: ignore[assignment]
-    return tiles
-
-
-@triton.jit
-def _product(total, x, step, weight, down, across, patch, columns, R, C, CHUNK: tl.constexpr, PRECISION: tl.constexpr):
-    """Adds the product of rows `x` with a weight [C, C] that has these steps to `total` [ROWS, COLUMNS]."""
-    for first in tl.static_range(0, C, CHUNK):
-        inner = first + tl.arange(0, CHUNK)
-        at = x + patch[:, None] * step + inner[None, :]
-        left = tl.load(at, mask=(patch < R)[:, None] & (inner < C)[None, :], other=0)
-        at = weight + inner[:, None] * down + columns[None, :] * across
-        right = tl.load(at, mask=(inner < C)[:, None] & (columns < C)[None, :], other=0)
-        total = tl.dot(left, right, total, input_precision=PRECISION, out_dtype=total.dtype)
-    return total
-
-
-@triton.jit
-def _at_places(x, PLACES: tl.constexpr, FIRST: tl.constexpr, END: tl.constexpr, mask=None):
-    """What lies at the places of some candidates, likewise."""
-    found = ()
-    for k in tl.static_range(FIRST, END):
-        found = found + (tl.load(x + PLACES[k], mask=mask),)  # type: ignore[assignment]
-    return found
-
-
-@triton.jit
-def _table(NUMBERS: tl.constexpr, BLOCK: tl.constexpr):
-    """The numbers [BLOCK], filled up with -1."""
-    places = tl.arange(0, BLOCK)
-    found = tl.full((BLOCK,), -1, tl.int32)
-    for place in tl.static_range(len(NUMBERS)):
-        found = tl.where(places == place, NUMBERS[place], found)
-    return found
+from midas.supernet.gpu.tiles import add_product, load_places, load_tiles, table_of
 
 
 @triton.jit
@@ -65,7 +24,7 @@ def _products(
 ):  # fmt: skip
     """Leaves at its place the product of rows `x` [ROWS, COLUMNS] with each candidate's; `AHEAD` are asked for at once."""
     for start in tl.static_range(0, K, AHEAD):
-        tiles = _tiles(candidates, images, rows, b, patch, columns, inside, start, min(start + AHEAD, K))
+        tiles = load_tiles(candidates, images, rows, b, patch, columns, inside, start, min(start + AHEAD, K))
         for k in tl.static_range(start, min(start + AHEAD, K)):
             tl.store(slot + PLACES[k], tl.sum(x * tiles[k - start], 1), mask=patch < R)
     tl.debug_barrier()
@@ -81,12 +40,12 @@ def _project(
     q = tl.zeros((ROWS, COLUMNS), query.dtype.element_ty)
     for e in tl.static_range(E):
         x = inputs[e] + b * input_images[e]
-        q = _product(q, x, input_rows[e], query + e * C, 1, E * C, patch, columns, R, C, CHUNK, PRECISION)
+        q = add_product(q, x, input_rows[e], query + e * C, 1, E * C, patch, columns, R, C, CHUNK, PRECISION)
     at = projected + patch[:, None] * 2 * C + columns[None, :]
     tl.store(at, q * SCALE, mask=inside)
     tl.debug_barrier()
     back = tl.zeros((ROWS, COLUMNS), query.dtype.element_ty)
-    back = _product(back, projected, 2 * C, key, C, 1, patch, columns, R, C, CHUNK, PRECISION)
+    back = add_product(back, projected, 2 * C, key, C, 1, patch, columns, R, C, CHUNK, PRECISION)
     tl.store(at + C, back, mask=inside)
     return back
 
@@ -102,7 +61,7 @@ def _mix(
         inside = (patch < R)[:, None] & (columns < C)[None, :]
         mixed = tl.zeros((ROWS, COLUMNS), means.dtype.element_ty)
         for k in tl.static_range(K):
-            (tile,) = _tiles(candidates, images, rows, b, patch, columns, inside, k, k + 1)
+            (tile,) = load_tiles(candidates, images, rows, b, patch, columns, inside, k, k + 1)
             mixed += tl.load(p + PLACES[k]) * tile
         tl.store(means + (b * R + patch)[:, None] * C + columns[None, :], mixed, mask=inside)
 
@@ -121,7 +80,7 @@ def forward(
     b = tl.program_id(0)
     dtype = query.dtype.element_ty
     columns, places, edges = tl.arange(0, COLUMNS), tl.arange(0, BLOCK), tl.arange(0, EDGES)
-    sets, owners = _table(SETS, BLOCK), _table(OWNERS, BLOCK)
+    sets, owners = table_of(SETS, BLOCK), table_of(OWNERS, BLOCK)
     both = (edges[:, None] * COUNT + edges[None, :])[None, :, :]
     real = ((edges < COUNT)[:, None] & (edges < COUNT)[None, :])[None, :, :]
     p, mean_pairs = tl.zeros((BLOCK,), dtype), tl.zeros((EDGES, EDGES), dtype)
@@ -193,9 +152,9 @@ def _to_candidates(
     if for_means is not None:
         of_mean = tl.load(for_means + row[:, None] * C + columns[None, :], mask=inside, other=0)
     for start in tl.static_range(0, K, AHEAD):
-        tiles = _tiles(candidates, images, rows, b, patch, columns, inside, start, min(start + AHEAD, K))
-        slopes_of = _at_places(for_logits + row * P, PLACES, start, min(start + AHEAD, K), patch < R)
-        shares = _at_places(p, PLACES, start, min(start + AHEAD, K))
+        tiles = load_tiles(candidates, images, rows, b, patch, columns, inside, start, min(start + AHEAD, K))
+        slopes_of = load_places(for_logits + row * P, PLACES, start, min(start + AHEAD, K), patch < R)
+        shares = load_places(p, PLACES, start, min(start + AHEAD, K))
         for k in tl.static_range(start, min(start + AHEAD, K)):
             slope = slopes_of[k - start][:, None]
             of_back += slope * tiles[k - start]
@@ -204,6 +163,23 @@ def _to_candidates(
                 found += shares[k - start] * of_mean
             tl.store(for_candidates + k * step + row[:, None] * C + columns[None, :], found, mask=inside)
     return of_back
+
+
+@triton.jit
+def _to_inputs(
+    query, key, for_projected, for_inputs, b, row, patch, columns, inside, step,
+    E: tl.constexpr, R: tl.constexpr, C: tl.constexpr, SCALE: tl.constexpr,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, CHUNK: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """Leaves the gradients of q, from that of W_K^T q, and of the inputs, of some patches."""
+    of_q, x = tl.zeros((ROWS, COLUMNS), query.dtype.element_ty), for_projected + b * R * 2 * C
+    of_q = add_product(of_q, x + C, 2 * C, key, 1, C, patch, columns, R, C, CHUNK, PRECISION)
+    tl.store(for_projected + row[:, None] * 2 * C + columns[None, :], of_q * SCALE, mask=inside)
+    tl.debug_barrier()
+    for e in tl.static_range(E):
+        found = tl.zeros((ROWS, COLUMNS), query.dtype.element_ty)
+        found = add_product(found, x, 2 * C, query + e * C, E * C, 1, patch, columns, R, C, CHUNK, PRECISION)
+        tl.store(for_inputs + e * step + row[:, None] * C + columns[None, :], found, mask=inside)
 
 
 @triton.jit
@@ -221,7 +197,7 @@ def backward(
     dtype = query.dtype.element_ty
     step = tl.num_programs(0) * R * C  # from an input or candidate to the next
     columns, places, edges = tl.arange(0, COLUMNS), tl.arange(0, BLOCK), tl.arange(0, EDGES)
-    sets, owners = _table(SETS, BLOCK), _table(OWNERS, BLOCK)
+    sets, owners = table_of(SETS, BLOCK), table_of(OWNERS, BLOCK)
     both = (edges[:, None] * COUNT + edges[None, :])[None, :, :]
     real = ((edges < COUNT)[:, None] & (edges < COUNT)[None, :])[None, :, :]
     offered = sets >= 0
@@ -252,14 +228,10 @@ def backward(
         )  # fmt: skip
         tl.store(for_projected + at + C, of_back, mask=inside)
         tl.debug_barrier()
-        of_q, x = tl.zeros((ROWS, COLUMNS), dtype), for_projected + b * R * 2 * C
-        of_q = _product(of_q, x + C, 2 * C, key, 1, C, patch, columns, R, C, CHUNK, PRECISION)
-        tl.store(for_projected + at, of_q * SCALE, mask=inside)
-        tl.debug_barrier()
-        for e in tl.static_range(E):
-            found = tl.zeros((ROWS, COLUMNS), dtype)
-            found = _product(found, x, 2 * C, query + e * C, E * C, 1, patch, columns, R, C, CHUNK, PRECISION)
-            tl.store(for_inputs + e * step + row[:, None] * C + columns[None, :], found, mask=inside)
+        _to_inputs(
+            query, key, for_projected, for_inputs, b, row, patch, columns, inside, step,
+            E, R, C, SCALE, ROWS, COLUMNS, CHUNK, PRECISION,
+        )  # fmt: skip
 
 
 @triton.jit

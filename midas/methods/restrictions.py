@@ -1,0 +1,73 @@
+"""What of a supernet learns no longer, or takes part no longer, for the rest of a search; a checkpoint keeps it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from midas.methods.changes import Mask
+from midas.supernet import Supernet
+
+Operation = tuple[int, int, str]
+"""Number of a cell, index of an edge in it, name of an operation."""
+
+
+class Restrictions:
+    """The frozen and the masked operations of a supernet.
+
+    Attributes:
+        frozen: operations whose weights stand still, in the order in which they were frozen; decay and momentum don't move them.
+        mask: of operations that take part no longer, None without one.
+        changes: how often either was changed; a recorded step is recorded anew then.
+    """
+
+    def __init__(self, supernet: Supernet):
+        self.supernet, self.changes = supernet, 0
+        self.frozen: list[Operation] = []
+        self.mask: Mask | None = None
+        self._kept: list[tuple[nn.Parameter, slice, Tensor]] = []
+
+    def freeze(self, *operations: Operation) -> None:
+        """Freeze operations as they are; they and the architecture go on."""
+        for operation in operations:
+            self.frozen.append(operation)
+            self._kept += [
+                (parameter, part, parameter.detach()[part].clone())
+                for parameter, part in self.supernet.parameters_of(*operation)
+            ]
+            self.changes += 1
+
+    def keep(self, kept: dict[str, Tensor], renormalises: bool) -> None:
+        """Mask all other operations from here on, see `Mask`; another mask takes its place."""
+        device = next(self.supernet.parameters()).device
+        mask = Mask({kind: which.to(device) for kind, which in kept.items()}, renormalises)
+        if self.mask is not None:
+            self.supernet.drop(self.mask)
+        self.supernet.hold(mask, first=True)
+        self.mask = mask
+        self.changes += 1
+
+    def still(self) -> None:
+        """Take what is frozen out of the gradients, before these are clipped."""
+        for parameter, part, _ in self._kept:
+            if parameter.grad is not None:
+                parameter.grad[part] = 0
+
+    @torch.no_grad()
+    def put_back(self) -> None:
+        """Undo what an optimiser's step did to what is frozen."""
+        for parameter, part, value in self._kept:
+            parameter[part] = value
+
+    def state(self) -> dict[str, Any]:
+        """For a checkpoint; empty where nothing is restricted."""
+        state: dict[str, Any] = {"frozen": list(self.frozen)} if self.frozen else {}
+        return state | ({"mask": [self.mask.kept, self.mask.renormalises]} if self.mask else {})
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from `state`, after the supernet's own was restored."""
+        self.freeze(*(tuple(operation) for operation in state.get("frozen", ())))
+        if "mask" in state:
+            self.keep(*state["mask"])
