@@ -1,5 +1,8 @@
 """The digest of a step sees the code that the step uses, and not words or layout."""
 
+import json
+import re
+
 import pytest
 
 from midas.running import provenance
@@ -144,3 +147,22 @@ def test_no_plotting_code_in_the_digest_of_a_step(step):
     modules = modules_of(step)
     assert step in modules
     assert not any(name.startswith("analysis") for name in modules)
+
+
+def test_a_source_that_was_shown_to_leave_the_same_has_the_earlier_digest(source, tmp_path, monkeypatch):
+    now, of_others = digest(), digest("other")
+    (tmp_path / "same.json").write_text(json.dumps({now: "0123456789abcdef"}))
+    monkeypatch.setattr(provenance, "SAME_NUMBERS", tmp_path / "same.json")
+    assert digest() == "0123456789abcdef"
+    assert provenance.digest_of_source("train") == now
+    assert digest("other") == of_others
+    edit(source / "helper.py", "return x", "return 2 * x")
+    assert digest() not in ("0123456789abcdef", now)
+
+
+def test_entries_for_sources_that_are_gone_are_taken_out():
+    """What no step's source has any more says nothing: the entries of a commit go with the source that they are of."""
+    steps = ("data", "search", "decode", "lookup", "retrain", "transfer", "analysis.statistics")
+    entries = json.loads(provenance.SAME_NUMBERS.read_text())
+    assert entries.keys() <= {provenance.digest_of_source(step) for step in steps}
+    assert all(re.fullmatch("[0-9a-f]{16}", value) for value in entries.values())
