@@ -218,8 +218,8 @@ def test_the_number_of_threads_does_not_change_a_bit():
 @pytest.mark.parametrize("compiler", ["no-such-compiler", "false"])
 def test_without_a_compiler_one_line_says_so_and_torch_does_the_work(compiler, tmp_path):
     code = (
-        "import torch; from midas.supernet.cpu import kernels; "
-        "x = torch.zeros(2, 4, 8, 8).contiguous(memory_format=torch.channels_last); print(kernels.usable(x), kernels.usable(x))"
+        "import torch; from midas.supernet.cpu import sums; "
+        "x = torch.zeros(2, 4, 8, 8).contiguous(memory_format=torch.channels_last); print(sums.usable(x), sums.usable(x))"
     )
     environment = {"PATH": "/usr/bin:/bin", "CXX": compiler, "XDG_CACHE_HOME": str(tmp_path), "HOME": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
