@@ -1,6 +1,8 @@
 """What several folders of tests need: real data where they lie, tiny data sets, runs, configurations, a finished search."""
 
 import copy
+import multiprocessing
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -157,3 +159,14 @@ def steps(monkeypatch):
 
     monkeypatch.setattr(Bilevel, "weight_step", counted)
     return taken
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _no_process_left_behind():
+    """A loader's worker that a test leaves shields itself from SIGTERM: torch and Python would wait for it at the very end."""
+    yield
+    before = signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler would raise an error in the next test
+    for child in multiprocessing.active_children():
+        child.kill()
+        child.join()
+    signal.signal(signal.SIGCHLD, before or signal.SIG_DFL)
