@@ -82,6 +82,7 @@ def _write(folder: Path, found: Searching, keeper: Keeper) -> None:
         "train_accuracy": history[found.composition.choice.best(history)]["train_accuracy"],
         "weights_params": sum(p.numel() for p in bilevel.weights),
         "architecture_params": sum(p.numel() for p in bilevel.architecture),
+        "architecture_norms": found.norms,
         "epochs": len(history),
         "images": len(found.valid),
     }

@@ -107,7 +107,31 @@ class Method(Strict):
         "was drawn (P-DARTS: 10, PC-DARTS: 15)",
     )
     scale: Annotated[float, Field(gt=0)] | None = Field(
-        None, description="attention: factor on the query-key product, null for 1/sqrt(d) [D]"
+        None, description="attention: factor on the query-key product (with length 1 its gain), null for 1/sqrt(d) [D]"
+    )
+    learn_scale: bool = Field(
+        False, description="attention: that factor is learned, one for each node, and `scale` is what it begins with"
+    )
+    normalise: Literal["none", "layer_norm", "length"] = Field(
+        "none",
+        description="attention: what queries and keys are divided by before their product: nothing; their standard deviation "
+        "over the d dimensions, the mean taken off before; or their length, so that logits lie between -scale and scale [D]",
+    )
+    activation: Literal["none", "relu", "norm_relu"] = Field(
+        "none",
+        description="attention: what follows the projections W_Q and W_K: nothing, ReLU, or batch normalisation and ReLU [D]",
+    )
+    projected: Literal["means", "maps"] = Field(
+        "means",
+        description="attention: what is projected: the means of maps over patches, so that an activation comes after pooling; "
+        "or maps, whose activated projections are pooled over patches [D]",
+    )
+    weight_decay: Rate | None = Field(
+        None, description="attention: weight decay of W_Q and W_K, null for arch_weight_decay of the search [D]"
+    )
+    decoupled_weight_decay: bool = Field(
+        False,
+        description="attention: W_Q and W_K decay beside Adam (AdamW), not by their gradient within it",
     )
     offer_none: bool = Field(
         False,

@@ -6,15 +6,19 @@ Shapes: B images, R patches, E edges that end in the node, O operations of the s
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from midas.config.settings import Method
 from midas.methods.distributions import DISTRIBUTIONS
+from midas.methods.projections import activated, averaged_alike, normalised, projected_patches
 from midas.spaces import CellSpec, Space
 from midas.supernet.backends import attention_of
+from midas.supernet.mixture import Candidate
 from midas.supernet.node import Attended, Node
 from midas.supernet.weights import Source, Weights
 
@@ -40,23 +44,40 @@ class AttentionMixing(Source):
         super().__init__(spec, space)
         self.distribution, self.pairs = DISTRIBUTIONS[distribution], distribution == "pairs"
         self.scale = channels**-0.5 if method.scale is None else method.scale
-        self.per_operation = method.keys == "per_operation"
+        self.method, self.per_operation = method, method.keys == "per_operation"
         self.operations = space.operations
         key_count = len(space.operations) if self.per_operation else 1
         learned = method.projections == "learned"
         self.query, self.key, self.none = nn.ParameterDict(), nn.ParameterDict(), nn.ParameterDict()
+        self.log_scale = nn.ParameterDict()
         for node, slots in self.slots.items():
             name = str(node)
             self.query[name] = _projection(learned, channels, len(slots.edges) * channels)
             self.key[name] = _projection(learned, key_count, channels, channels)
             if slots.none and method.none_logit == "learned":
                 self.none[name] = nn.Parameter(torch.zeros(len(slots.none)))
+            if method.learn_scale:
+                self.log_scale[name] = nn.Parameter(torch.tensor(math.log(self.scale)))
         self.detach = method.detach
+        self.how = method.normalise, method.activation == "relu"
         self.adds_means = fast and method.mixing == "image"
-        kernel = self.adds_means and not self.per_operation and not self.none
+        kernel = self.adds_means and not (self.per_operation or self.none or self.log_scale or self.projects_maps)
+        kernel = kernel and method.activation != "norm_relu"
         self.entries = (
             {node: slots.entries(distribution != "node") for node, slots in self.slots.items()} if kernel else {}
         )
+
+    def learns(self) -> list[tuple[list[nn.Parameter], dict[str, Any]]]:
+        """See `Source.learns`: projections may have a decay of their own, a learned scale has none."""
+        options: dict[str, Any] = {}
+        if self.method.weight_decay is not None:
+            options["weight_decay"] = self.method.weight_decay
+        if self.method.decoupled_weight_decay:
+            options["decoupled_weight_decay"] = True
+        projections = [p for p in (*self.query.values(), *self.key.values()) if p.requires_grad]
+        return [
+            (projections, options), (list(self.none.values()), {}), (list(self.log_scale.values()), {"weight_decay": 0.0})
+        ]  # fmt: skip
 
     def forward(self, node: int, inputs: Sequence[Tensor], keys: Sequence[Tensor], grid: tuple[int, int]) -> Weights:
         """See `Source.forward`."""
@@ -64,37 +85,90 @@ class AttentionMixing(Source):
         if self.detach:
             inputs, keys = ([x.detach() for x in maps] for maps in (inputs, keys))
         with torch.autocast(inputs[0].device.type, enabled=False):  # logits in bfloat16 would be rounded to 3 digits
-            by = attention_of(self.pairs, self.query[name], *inputs, *keys) if self.entries else None
+            by = (
+                attention_of(self.pairs, self.how == ("none", False), self.query[name], *inputs, *keys)
+                if self.entries
+                else None
+            )
             if by is not None:
-                what = (by, self.pairs, self.entries[node], len(slots.offset), self.scale)
+                what = by, self.pairs, (self.entries[node], len(slots.offset)), (self.scale, *self.how)
                 p, share, means, patches, pi = _Attention.apply(
                     what, self.query[name], self.key[name], len(inputs), *inputs, *keys
                 )
                 return Weights(p.unflatten(-1, slots.shape), pi, share, patches.unflatten(-1, slots.shape), grid, means)
             stacked = torch.stack(list(keys), 1)
-            patches, pi = self.distribution(self._logits(node, torch.cat(list(inputs), 2), stacked))
-            p = patches.mean(1)
-            share = slots.share(p)
-            means = _mixed_means(share, stacked) if self.adds_means else None
-            return Weights(p, None if pi is None else pi.mean(1), share, patches, grid, means)
+            weights = self._weights(node, self._logits(node, torch.cat(list(inputs), 2), stacked), grid)
+            return weights._replace(means=_mixed_means(weights.share, stacked) if self.adds_means else None)
+
+    def _weights(self, node: int, logits: Tensor, grid: tuple[int, int]) -> Weights:
+        """Weights of a node from logits [B, R, E, O]."""
+        patches, pi = self.distribution(logits)
+        p = patches.mean(1)
+        return Weights(p, None if pi is None else pi.mean(1), self.slots[node].share(p), patches, grid)
 
     def _logits(self, node: int, inputs: Tensor, keys: Tensor) -> Tensor:
         """Logits [B, R, E, O] of inputs [B, R, E C] and keys [B, K, R, C].
 
         They are scale * q . k, zero or learned for "none", and -inf where an operation isn't offered.
         """
-        slots, name = self.slots[node], str(node)
+        slots, name, how = self.slots[node], str(node), self.method
         query, key = self.query[name], self.key[name]
-        # q . (W_K k) = (W_K^T q) . k: project the query back, not every key
-        back = (inputs.to(query.dtype) @ (self.scale * query).mT) @ key.transpose(0, 1).flatten(1)
-        back = back.unflatten(2, (-1, keys.shape[3]))  # [B, R, O or 1, C]
-        if self.per_operation:
-            back = back[:, :, slots.operation]
-        products = (back.transpose(1, 2) * keys.to(query.dtype)).sum(3).mT
+        scale = self.log_scale[name].exp() if name in self.log_scale else self.scale
+        inputs, keys = inputs.to(query.dtype), keys.to(query.dtype)
+        if (
+            how.normalise == how.activation == "none"
+        ):  # q . (W_K k) = (W_K^T q) . k: project the query back, not every key
+            back = (inputs @ (scale * query).mT) @ key.transpose(0, 1).flatten(1)
+            back = back.unflatten(2, (-1, keys.shape[3]))  # [B, R, O or 1, C]
+            if self.per_operation:
+                back = back[:, :, slots.operation]
+            return self._placed(node, (back.transpose(1, 2) * keys).sum(3).mT)
+        own = key[slots.operation] if self.per_operation else key  # [K or 1, C, C]
+        return self._placed(node, self._products(node, inputs @ query.mT, keys @ own.mT))
+
+    def _products(self, node: int, queries: Tensor, keys: Tensor) -> Tensor:
+        """Logits [B, R, K] of projected means over patches: queries [B, R, C] and keys [B, K, R, C]."""
+        name, how = str(node), self.method
+        scale = self.log_scale[name].exp() if name in self.log_scale else self.scale
+        if how.projected == "means":
+            queries, keys = activated(queries[:, None], how.activation)[:, 0], activated(keys, how.activation)
+        queries, keys = normalised(queries, how.normalise), normalised(keys, how.normalise)
+        return (scale * queries[:, None] * keys).sum(3).mT
+
+    def _placed(self, node: int, products: Tensor) -> Tensor:
+        """Logits [B, R, E, O] from those of the candidates [B, R, K]."""
+        slots, name = self.slots[node], str(node)
         logits = _Put.apply(products, slots.places, slots.offset)
         if name in self.none:
             logits = logits + logits.new_zeros(len(slots.offset)).index_put((slots.unmapped,), self.none[name])
         return logits.unflatten(-1, slots.shape)
+
+
+class MapAttention(AttentionMixing):
+    """The same with maps projected pixel by pixel, activated, and pooled over patches only then.
+
+    Maps that are larger than the candidates' are averaged to their size before. The query is one projection of all inputs.
+    """
+
+    projects_maps = True
+
+    def of_maps(
+        self, node: int, inputs: Sequence[Tensor], candidates: Sequence[Candidate], grid: tuple[int, int]
+    ) -> Weights:
+        """See `Source.of_maps`."""
+        slots, name = self.slots[node], str(node)
+        how, query, key = self.method.activation, self.query[name], self.key[name]
+        if self.detach:
+            inputs, candidates = [x.detach() for x in inputs], [c.detached() for c in candidates]
+        queries = projected_patches(averaged_alike(inputs), query, None, how, grid)
+        own = key[slots.operation] if self.per_operation else key.expand(len(candidates), -1, -1)
+        keys = [
+            projected_patches([c.raw], *c.projection(w), how, grid)
+            for c, w in zip(candidates, own.unbind(0), strict=True)
+        ]
+        with torch.autocast(inputs[0].device.type, enabled=False):
+            logits = self._placed(node, self._products(node, queries, torch.stack(keys, 1)))
+            return self._weights(node, logits, grid)
 
 
 class _Attention(torch.autograd.Function):
@@ -106,8 +180,8 @@ class _Attention(torch.autograd.Function):
     @staticmethod
     def forward(ctx, what, query, key, edges, *rows):  # type: ignore[no-untyped-def]
         ctx.set_materialize_grads(False)
-        by, pairs, *known, scale = what
-        node = Node(rows[:edges], rows[edges:], *known, query, key, scale)
+        by, pairs, known, how = what
+        node = Node(rows[:edges], rows[edges:], *known, query, key, *how)
         attended, share, means, *more = by.attend_pairs(node) if pairs else by.attend(node)
         pi, ctx.each = more or (None, None)
         ctx.save_for_backward(query, key, *attended, *rows)
@@ -117,10 +191,10 @@ class _Attention(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, for_p, for_share, for_means, *_):  # type: ignore[no-untyped-def]
-        query, key, weights, p, projected, *rows = ctx.saved_tensors
-        by, pairs, *known, scale = ctx.what
-        node = Node(rows[: ctx.edges], rows[ctx.edges :], *known, query, key, scale)
-        attended, given = Attended(weights, p, projected), (for_p, for_share, for_means)
+        query, key, weights, p, projected, factors, *rows = ctx.saved_tensors
+        by, pairs, known, how = ctx.what
+        node = Node(rows[: ctx.edges], rows[ctx.edges :], *known, query, key, *how)
+        attended, given = Attended(weights, p, projected, factors), (for_p, for_share, for_means)
         learn = ctx.needs_input_grad[1] or ctx.needs_input_grad[2]
         if pairs:
             found = by.attend_pairs_backward(node, attended, ctx.each, *given, learn)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from midas.config.settings import Method
-from midas.methods.attention import AttentionMixing
+from midas.methods.attention import AttentionMixing, MapAttention
 from midas.methods.distributions import DISTRIBUTIONS, DRAWN
 from midas.methods.epochs import Choice, Hook
 from midas.methods.learning import Learning
@@ -86,8 +86,9 @@ def _static(method: Method, space: Space) -> Mixing:
 
 def _attention(method: Method, space: Space) -> Mixing:
     name = distribution_of(method, space)
+    source = MapAttention if method.projected == "maps" else AttentionMixing
     return Mixing(
-        lambda spec, channels, fast: AttentionMixing(spec, space, method, name, channels, fast),
+        lambda spec, channels, fast: source(spec, space, method, name, channels, fast),
         shared=False,
         mix=mix_patches if method.mixing == "patch" else mix_images,
         patch_size=method.patch_size,

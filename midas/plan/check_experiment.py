@@ -133,8 +133,18 @@ def _method_problems(
         yield f"{method_key}.warmup_epochs: {warmup} is not allowed; fewer than the epochs of {key}.search ({epochs})"
     if method.distribution == "pairs" and space.kept_edges != 2:
         yield f"{method_key}.distribution: 'pairs' is not allowed in {space.name}, which keeps all edges; allowed: edge, node"
+    if method.weights == "attention":
+        yield from _attention_problems(experiment, method, method_key, key)
     for problem in _map_problems(space, experiment, dataset.image, method, f" on {dataset.name}"):
         yield f"{method_key}.patch_size: {problem}"
+
+
+def _attention_problems(experiment: Experiment, method: Method, method_key: str, key: str) -> Iterator[str]:
+    """Options of the attention that would do nothing, or leave nothing."""
+    if method.projected == "maps" and method.activation == "none":
+        yield f"{method_key}.projected: 'maps' is not allowed without an activation, with which alone it differs from 'means'"
+    if method.normalise == "layer_norm" and experiment.search.channels == 1:
+        yield f"{method_key}.normalise: 'layer_norm' is not allowed with 1 channel ({key}.search), which it would leave at 0"
 
 
 def _map_problems(

@@ -51,6 +51,18 @@ class Candidate(NamedTuple):
             return self.raw
         return self.raw * self.scale[:, None, None] + self.shift[:, None, None]
 
+    def projection(self, weight: Tensor) -> tuple[Tensor, Tensor | None]:
+        """What projects `raw` as a weight [d, C] does the normalised map: a weight [d, C], and an offset [d] if there is one."""
+        if self.scale is None or self.shift is None:
+            return weight, None
+        return weight * self.scale.to(weight.dtype), weight @ self.shift.to(weight.dtype)
+
+    def detached(self) -> Candidate:
+        """The same without a gradient."""
+        raw, scale, shift, pooled = (None if x is None else x.detach() for x in self[:4])
+        assert raw is not None
+        return Candidate(raw, scale, shift, pooled)
+
 
 def normalised(raw: Tensor, grid: Grid | None) -> Candidate:
     """A candidate of a raw map [B, C, H, W]; `grid` where means over patches are needed."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,7 @@ from midas.spaces import Space
 from midas.supernet import backends
 from midas.supernet.candidates import Candidates, batch_norm
 from midas.supernet.mixture import Candidate
-from midas.supernet.patches import patch_grid
+from midas.supernet.patches import Grid, patch_grid
 from midas.supernet.weights import Change, Mixing, Place, Source, Weights, mix_patches
 
 
@@ -80,13 +80,14 @@ class SearchCell(nn.Module):
         inputs = tuple(module(x) for module, x in zip(self.preprocess, inputs, strict=True))
         height, width = (side // self.spec.stride for side in inputs[0].shape[-2:])
         grid = patch_grid(height, width, self.patch_size)
+        pools = self.mixing.attends and not self.mixing.projects_maps
         states: list[Tensor] = []
         pooled: list[Tensor | None] = []
         found: dict[tuple[int, str], Candidate] = {}
 
         def add(state: Tensor, means: Tensor | None) -> None:
             if len(states) < len(self.candidates):
-                means, offered = self.candidates[len(states)](state, means, grid if self.mixing.attends else None)
+                means, offered = self.candidates[len(states)](state, means, grid if pools else None)
                 found.update(offered)
             states.append(state)
             pooled.append(means)
@@ -97,8 +98,7 @@ class SearchCell(nn.Module):
         for node in self.spec.nodes:
             slots = self.mixing.slots[node]
             candidates = [found[key] for key in slots.keys]
-            keys = [candidate.pooled for candidate in candidates]
-            weights = self.mixing(node, [pooled[source] for source in slots.sources], keys, grid)
+            weights = self._weigh(node, states, pooled, candidates, grid)
             for change in self.changes:
                 weights = weights.changed(change(weights.p, self.places[node]), slots)
             output = self.mix(weights, slots, candidates)
@@ -108,6 +108,15 @@ class SearchCell(nn.Module):
                 self.observer(NodeView(node, slots.keys, candidates, weights, output))
         self._remember(record)
         return torch.cat(states[self.spec.inputs :], 1) if self.concatenates else states[-1]
+
+    def _weigh(
+        self, node: int, states: list[Tensor], pooled: list[Tensor | None], candidates: list[Candidate], grid: Grid
+    ) -> Weights:
+        """The weights of a node, of what its source asks for."""
+        sources = self.mixing.slots[node].sources
+        if self.mixing.projects_maps:
+            return self.mixing.of_maps(node, [states[source] for source in sources], candidates, grid)
+        return self.mixing(node, [pooled[source] for source in sources], [c.pooled for c in candidates], grid)
 
     def _remember(self, record: list[Weights]) -> None:
         self.p = torch.cat([weights.p.detach() for weights in record], 1)
@@ -210,8 +219,19 @@ class Supernet(nn.Module):
         return p, torch.stack(pairs, 1) if pairs else None
 
     def architecture_parameters(self) -> list[nn.Parameter]:
-        """Trained parameters of the mixing: alphas, or W_Q, W_K and learned logits; empty if frozen."""
+        """Trained parameters of the mixing: alphas, or W_Q, W_K, learned logits and scales; empty if frozen."""
         return [p for p in self._mixing_parameters() if p.requires_grad]
+
+    def architecture_groups(self) -> list[dict[str, Any]]:
+        """The same as an optimiser's groups, those together that learn alike."""
+        sources = {id(cell.mixing): cell.mixing for cell in self.cells}
+        groups: list[dict[str, Any]] = []
+        for parameters, options in (part for source in sources.values() for part in source.learns()):
+            group = next((g for g in groups if {k: v for k, v in g.items() if k != "params"} == options), None)
+            if group is None:
+                groups.append(group := {"params": [], **options})
+            group["params"] += parameters
+        return [group for group in groups if group["params"]]
 
     def weight_parameters(self) -> list[nn.Parameter]:
         """All other parameters."""

@@ -22,6 +22,8 @@ class Node(NamedTuple):
         query: W_Q [C, E C].
         key: W_K [1, C, C], shared by all operations.
         scale: of the logits.
+        normalise: what queries and keys are divided by before their product, as the key of a method says it.
+        relu: whether a ReLU follows their projection.
     """
 
     inputs: Sequence[Tensor]
@@ -31,6 +33,13 @@ class Node(NamedTuple):
     query: Tensor
     key: Tensor
     scale: float
+    normalise: str = "none"
+    relu: bool = False
+
+    @property
+    def plain(self) -> bool:
+        """Whether the logits are scale q . (W_K k), so that (W_K^T q) . k gives them."""
+        return self.normalise == "none" and not self.relu
 
 
 class Attended(NamedTuple):
@@ -39,9 +48,12 @@ class Attended(NamedTuple):
     Attributes:
         weights: of each patch [B, R, P], 0 where nothing is offered.
         p: their means [B, P].
-        projected: q and W_K^T q of each patch [B, R, 2, C].
+        projected: of each patch [B, R, 2, C] q and W_K^T q; where keys are projected one by one, q in the end and after its
+            activation.
+        factors: in that case, of each patch [B, R, 1 + K] what q and each key were multiplied by to normalise them; else None.
     """
 
     weights: Tensor
     p: Tensor
     projected: Tensor
+    factors: Tensor | None = None

@@ -7,7 +7,7 @@ Shapes: B images, R patches, E edges that end in the node, O operations of the s
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -129,11 +129,13 @@ class Source(nn.Module):
     """Where the mixing weights of a kind of cell come from; `midas.methods` has them.
 
     Attributes:
-        attends: whether it is given pooled maps.
+        attends: whether its weights depend on the maps.
+        projects_maps: whether it is given maps as they are (`of_maps`), not their means over patches (`forward`).
         slots: what each node is offered.
     """
 
     attends: bool
+    projects_maps: bool = False
 
     def __init__(self, spec: CellSpec, space: Space):
         super().__init__()
@@ -157,6 +159,16 @@ class Source(nn.Module):
             grid: patches down and across; R is their product.
         """
         raise NotImplementedError
+
+    def of_maps(
+        self, node: int, inputs: Sequence[Tensor], candidates: Sequence[Candidate], grid: tuple[int, int]
+    ) -> Weights:
+        """The same from the maps of its source nodes [B, C, H, W] (H, W may be twice a candidate's) and its candidates."""
+        raise NotImplementedError
+
+    def learns(self) -> list[tuple[list[nn.Parameter], dict[str, Any]]]:
+        """Its trained parameters, with what an optimiser does otherwise with them than the search says."""
+        return [([p for p in self.parameters() if p.requires_grad], {})]
 
 
 def mix_images(weights: Weights, slots: NodeSlots, candidates: Sequence[Candidate]) -> Tensor:

@@ -43,8 +43,8 @@ class Bilevel:
         # frozen projections leave nothing to train
         self.architecture_optimizer = (
             torch.optim.Adam(
-                self.architecture, settings.arch_lr, settings.arch_betas, weight_decay=settings.arch_weight_decay,
-                capturable=bool(graph), **graph,
+                supernet.architecture_groups(), settings.arch_lr, settings.arch_betas,
+                weight_decay=settings.arch_weight_decay, capturable=bool(graph), **graph,
             )
             if self.architecture
             else None
@@ -91,6 +91,10 @@ class Bilevel:
             torch.nn.utils.clip_grad_norm_(self.weights, self.settings.clip)
         self.weight_optimizer.step()
         self.restrictions.put_back()
+
+    def norm(self) -> float:
+        """Norm of all architecture parameters together; 0 where there are none to learn."""
+        return float(torch.nn.utils.get_total_norm(self.architecture)) if self.architecture else 0.0
 
     def state(self) -> dict[str, Any]:
         """All that a checkpoint needs."""

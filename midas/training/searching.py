@@ -42,6 +42,7 @@ class Searching:
         composition: the method.
         bilevel: takes the steps; it has the supernet.
         history: a row for each finished epoch.
+        norms: of all architecture parameters together, as drawn and after each epoch.
     """
 
     def __init__(self, run: SearchRun, images: Images, device: torch.device):
@@ -59,6 +60,7 @@ class Searching:
         ]
         self.hooks = [make() for make in self.composition.hooks]
         self.sums, self.history = SearchSums(), list[dict[str, Any]]()
+        self.norms = [self.bilevel.norm()]
         self.taken: dict[str, Tensor] | None = None
         """The supernet of the epoch whose weights will be decoded, where it isn't the last."""
 
@@ -113,6 +115,7 @@ class Searching:
     def _end(self, epoch: int) -> None:
         """An epoch ends: its row, what the method does then, and whether its weights are those that are taken so far."""
         self.history.append(self._row(epoch))
+        self.norms.append(self.bilevel.norm())
         if self.hooks:
             seed_step(self.run.seed, "hooks", epoch, 0)  # the same after a kill
         for hook in self.hooks:
@@ -169,13 +172,14 @@ class Searching:
 
     def _state(self) -> dict[str, Any]:
         """All that a checkpoint needs, at the end of an epoch."""
-        state = {**self.bilevel.state(), "history": self.history}
+        state = {**self.bilevel.state(), "history": self.history, "norms": self.norms}
         state |= {"hooks": [hook.state() for hook in self.hooks]} if self.hooks else {}
         return state | ({"taken": self.taken} if self.taken is not None else {})
 
     def _restore(self, state: dict[str, Any]) -> None:
         self.bilevel.restore(state)
         self.history += state["history"]
+        self.norms = state["norms"]
         for hook, own in zip(self.hooks, state.get("hooks", ()), strict=True):
             hook.restore(own, self.bilevel.passes)
         self.taken = state.get("taken")

@@ -130,14 +130,24 @@ ENTRIES = {
 }
 
 
+def as_factor(x, like):
+    """Queries or keys as their product takes them."""
+    x = x.clamp(min=0) if like.relu else x
+    if like.normalise == "layer_norm":
+        x = x - x.mean(2, keepdim=True)
+        return x / (x.square().mean(2, keepdim=True) + 1e-5).sqrt()
+    return x / x.square().sum(2, keepdim=True).clamp(min=1e-12).sqrt() if like.normalise == "length" else x
+
+
 def attention_in_torch(query, key, *rows, like):
     """p, share and means of a node, written out."""
     inputs, candidates = torch.cat(rows[:2], 2), rows[2:]
-    back = torch.einsum("brd,dc->brc", torch.einsum("bre,de->brd", inputs, query), key[0]) * like.scale
+    q = as_factor(torch.einsum("bre,de->brd", inputs, query), like)
+    keys = [as_factor(torch.einsum("brc,dc->brd", x, key[0]), like) for x in candidates]
     p = query.new_zeros(3, 6, like.places)
     for number in {number for _, number, _ in like.entries}:
         own = [(place, k) for place, s, k in like.entries if s == number]
-        logits = [(back * candidates[k]).sum(2) if k >= 0 else query.new_zeros(3, 6) for _, k in own]
+        logits = [like.scale * (q * keys[k]).sum(2) if k >= 0 else query.new_zeros(3, 6) for _, k in own]
         p[:, :, [place for place, _ in own]] = torch.stack(logits, 2).softmax(2)
     p = p.mean(1)
     order = sorted((k, place) for place, _, k in like.entries if k >= 0)
@@ -145,10 +155,12 @@ def attention_in_torch(query, key, *rows, like):
     return p, share, torch.einsum("bk,bkrc->brc", share, torch.stack(candidates, 1))
 
 
+@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize("normalise", ["none", "length", "layer_norm"])
 @pytest.mark.parametrize("channels", CHANNELS)
 @pytest.mark.parametrize("entries", ENTRIES.values(), ids=ENTRIES)
-def test_attention_and_its_gradients(channels, entries):
-    what = node(channels, entries, 3)
+def test_attention_and_its_gradients(channels, entries, normalise, relu):
+    what = node(channels, entries, 3)._replace(normalise=normalise, relu=relu)
     leaves = [x.requires_grad_() for x in (what.query, what.key, *what.inputs, *what.candidates)]
     expected = attention_in_torch(*leaves, like=what)
     attended, share, means = cpu_attention.attend(what)
@@ -208,6 +220,10 @@ def test_the_number_of_threads_does_not_change_a_bit():
                 [out, *observed, *kernels.pointwise_backward(x, weight, out, observed, (2, 2), parts, learn=True)]
             )
             found[-1].extend([*kernels.enter(x, (2, 2), True), *kernels.mix_backward(g, p, scales, shifts, [x])])
+            found[-1] += [*attended[:3], share, means, *gradients]
+            one_by_one = what._replace(normalise="length", relu=True)
+            attended, share, means = cpu_attention.attend(one_by_one)
+            gradients = cpu_attention.attend_backward(one_by_one, attended, None, share, means, learn=True)
             found[-1] += [*attended, share, means, *gradients]
     finally:
         torch.set_num_threads(before)

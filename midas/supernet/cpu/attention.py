@@ -10,6 +10,9 @@ from torch import Tensor
 from midas.supernet.cpu.kernels import addresses, call, of_rows, there
 from midas.supernet.node import Attended, Node
 
+NORMALISE = ("none", "length", "layer_norm")
+"""What queries and keys are divided by, by the numbers that projected.h knows."""
+
 
 def usable_rows(*tensors: Tensor) -> bool:
     """Whether `attend` can take these projections and means over patches."""
@@ -30,12 +33,13 @@ def attend(node: Node) -> tuple[Attended, Tensor, Tensor]:
         x.new_empty((images, patches, node.places)),
         x.new_empty((images, node.places)),
         x.new_empty((images, patches, 2, channels)),
+        None if node.plain else x.new_empty((images, patches, 1 + len(node.candidates))),
     )
     share, means = (
         x.new_empty((images, len(node.candidates))),
         torch.empty_like(x, memory_format=torch.contiguous_format),
     )
-    _call_attention("attend", node, *attended, share, means)
+    _call_attention("attend", node, attended, share, means)
     return attended, share, means
 
 
@@ -52,14 +56,17 @@ def attend_backward(
     for_inputs, for_candidates = (x.new_empty((len(maps), *x.shape)) for maps in (node.inputs, node.candidates))
     for_query, for_key = (torch.empty_like(w) if learn else None for w in (node.query, node.key))
     given = [None if g is None else g.contiguous() for g in (for_p, for_share, for_means)]
-    _call_attention("attend_backward", node, *attended, *given, for_inputs, for_candidates, for_query, for_key)
+    _call_attention("attend_backward", node, attended, *given, for_inputs, for_candidates, for_query, for_key)
     return for_inputs, for_candidates, for_query, for_key
 
 
-def _call_attention(name: str, node: Node, *tensors: Tensor | None) -> None:
+def _call_attention(name: str, node: Node, attended: Attended, *tensors: Tensor | None) -> None:
     x = node.inputs[0]
     images, patches, channels = x.shape
-    call(name, x.dtype, (images, channels, patches, 1), None, [*_numbers(node), *addresses(*tensors)])
+    *kept, factors = attended
+    how = [NORMALISE.index(node.normalise), int(node.relu)]
+    numbers = [*_numbers(node), *addresses(*kept), *how, *addresses(factors, *tensors)]
+    call(name, x.dtype, (images, channels, patches, 1), None, numbers)
 
 
 def _numbers(node: Node) -> list[int]:

@@ -1,8 +1,8 @@
 // The functions of sums.py, each reading a map once, 1x1 convolutions, and attention. kernels.py compiles and calls them.
 
-#include "attention.h"
 #include "maps.h"
 #include "pointwise.h"
+#include "projected.h"
 
 // What kernels.py calls, with all numbers in one list, in the order of the functions' arguments.
 struct Numbers {
@@ -85,11 +85,13 @@ void call(int function, int threads, Numbers n) {
         const i64 places = *n.take(1);
         S *weights = n.address<S>(), *p = n.address<S>(), *projected = n.address<S>();
         const Attention<S> a{s.images, s.channels, s.pixels(), places, inputs, candidates, entries, query, key, scale, weights, p, projected};
+        const Projected<S> how{a, *n.take(1), *n.take(1) != 0, n.address<S>()};  // the only ones that are taken in order: in braces
         S *first = n.address<S>(), *second = n.address<S>();
-        if (function == ATTEND) return attend<S>(threads, a, first, second);
+        if (function == ATTEND) return how.factors ? attend_projected<S>(threads, how, first, second) : attend<S>(threads, a, first, second);
         const S* third = n.address<const S>();
         S *for_inputs = n.address<S>(), *for_candidates = n.address<S>(), *for_query = n.address<S>(), *for_key = n.address<S>();
-        attend_backward<S>(threads, a, first, second, third, for_inputs, for_candidates, for_query, for_key);
+        (how.factors ? attend_projected_backward<S>(threads, how, first, second, third, for_inputs, for_candidates, for_query, for_key)
+                     : attend_backward<S>(threads, a, first, second, third, for_inputs, for_candidates, for_query, for_key));
     } else {
         const i64 stride = *n.take(1);
         const auto map = n.map<const T>();

@@ -21,6 +21,39 @@ OPTIONS = {
     "per-operation keys": {"patch_size": 4, "keys": "per_operation"},
     "patch mixing": {"patch_size": 4, "mixing": "patch"},
     "scale": {"patch_size": 4, "scale": 1.5},
+    "length": {"patch_size": 4, "normalise": "length", "scale": 4.0},
+    "length, no patch": {"patch_size": None, "normalise": "length", "scale": 4.0},
+    "layer norm": {"patch_size": 4, "normalise": "layer_norm"},
+    "learned scale": {"patch_size": 4, "normalise": "length", "learn_scale": True, "scale": 3.0},
+    "learned scale alone": {"patch_size": 4, "learn_scale": True},
+    "length, per-operation keys": {"patch_size": 4, "normalise": "length", "keys": "per_operation"},
+    "length, detached": {"patch_size": 4, "normalise": "length", "detach": True},
+    "relu of means": {"patch_size": 4, "activation": "relu"},
+    "relu of means, length": {"patch_size": 4, "activation": "relu", "normalise": "length"},
+    "relu of means, layer norm": {"patch_size": 4, "activation": "relu", "normalise": "layer_norm"},
+    "norm and relu of means": {"patch_size": 4, "activation": "norm_relu"},
+    "relu of maps": {"patch_size": 4, "activation": "relu", "projected": "maps"},
+    "relu of maps, length": {
+        "patch_size": 4,
+        "activation": "relu",
+        "projected": "maps",
+        "normalise": "length",
+        "scale": 8.0,
+    },
+    "norm and relu of maps": {
+        "patch_size": 4,
+        "activation": "norm_relu",
+        "projected": "maps",
+        "normalise": "layer_norm",
+    },
+    "relu of maps, detached": {"patch_size": 4, "activation": "relu", "projected": "maps", "detach": True},
+    "relu of maps, per-operation keys": {
+        "patch_size": 4,
+        "activation": "relu",
+        "projected": "maps",
+        "keys": "per_operation",
+    },
+    "relu of maps, patch mixing": {"patch_size": 4, "activation": "relu", "projected": "maps", "mixing": "patch"},
     "detached": {"patch_size": 4, "detach": True},
     "detached, patch mixing": {"patch_size": 4, "mixing": "patch", "detach": True},
 }
@@ -47,7 +80,7 @@ def linked(merged, plain, channels):
     """(plain parameter, function that reads the same values, or gradients, off the merged one)."""
     mine = dict(merged.skeleton.named_parameters())
     for name, parameter in plain.skeleton.named_parameters():
-        if not any(part in name for part in (".operations.", ".query.", ".key.", ".alpha")):
+        if not any(part in name for part in (".operations.", ".query.", ".key.", ".log_scale.", ".alpha")):
             yield parameter, reader(mine[name])
     for cell, other in zip(merged.cells, plain.cells, strict=True):
         for edge, (source, _) in enumerate(cell.spec.edges):
@@ -65,6 +98,8 @@ def linked(merged, plain, channels):
         for node in other.query:
             yield other.query[node], reader(cell.mixing.query[node])
             yield other.key[node], reader(cell.mixing.key[node])
+        for node in other.log_scale:
+            yield other.log_scale[node], scalar(cell.mixing.log_scale[node])
     if merged.mixing.shared:
         for kind, alpha in plain.alphas.items():
             cell = next(c for c, k in zip(merged.cells, merged.kinds, strict=True) if k == kind)
@@ -77,6 +112,10 @@ def reader(parameter, edges=1, place=slice(0, 1)):
         return value.unflatten(0, (edges, -1))[place].squeeze(0)
 
     return read
+
+
+def scalar(parameter):
+    return lambda gradient=False: parameter.grad if gradient else parameter
 
 
 def still(x, stride, copies=1):

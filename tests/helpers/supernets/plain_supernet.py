@@ -33,6 +33,11 @@ def patches(x, grid):
     ]
 
 
+def pixels(x, weight):
+    """A projection of each pixel."""
+    return torch.einsum("bchw,dc->bdhw", x, weight)
+
+
 def distribute(logits, kind):
     """Weights of {(edge, operation): [B]} logits, by listing."""
     if kind == "pairs":
@@ -53,13 +58,15 @@ class PlainCell(nn.Module):
             self.operations.append(
                 nn.ModuleDict({name: make(name, channels, stride, norm, space.pool_norm) for name in offered})
             )
-        self.query, self.key = nn.ParameterDict(), nn.ParameterDict()
+        self.query, self.key, self.log_scale = nn.ParameterDict(), nn.ParameterDict(), nn.ParameterDict()
         if method.weights == "attention":
             keys = len(space.operations) if method.keys == "per_operation" else 1
             for node in spec.nodes:
                 edges = len(spec.incoming(node))
                 self.query[str(node)] = nn.Parameter(torch.empty(channels, edges * channels))
                 self.key[str(node)] = nn.Parameter(torch.empty(keys, channels, channels))
+                if method.learn_scale:
+                    self.log_scale[str(node)] = nn.Parameter(torch.empty(()))
 
     def forward(self, *inputs):
         states = [module(x) for module, x in zip(self.preprocess, inputs, strict=True)]
@@ -89,23 +96,49 @@ class PlainCell(nn.Module):
         return torch.cat(states[self.spec.inputs :], 1) if self.space.family == "darts" else states[-1]
 
     def attend(self, node, states, maps, grid):
-        sources = [self.spec.edges[edge][0] for edge in self.spec.incoming(node)]
-        pooled = [patches(states[source], grid) for source in sources]
-        keys = {key: patches(value, grid) for key, value in maps.items()}
+        sources = [states[self.spec.edges[edge][0]] for edge in self.spec.incoming(node)]
         if self.method.detach:
-            pooled = [[p.detach() for p in patch] for patch in pooled]
-            keys = {key: [p.detach() for p in value] for key, value in keys.items()}
+            sources, maps = [x.detach() for x in sources], {key: x.detach() for key, x in maps.items()}
+        name, projections = str(node), self.key[str(node)]
+        of = {key: projections[self.space.operations.index(key[1]) if len(projections) > 1 else 0] for key in maps}
+        if self.method.projected == "maps":
+            side = min(x.shape[2] for x in sources)
+            sources = [F.adaptive_avg_pool2d(x, side) for x in sources]
+            query = patches(self.activate(pixels(torch.cat(sources, 1), self.query[name]), (0, 2, 3)), grid)
+            keys = {key: patches(self.activate(pixels(x, of[key]), (0, 2, 3)), grid) for key, x in maps.items()}
+        else:
+            pooled = [patches(x, grid) for x in sources]
+            query = [F.linear(torch.cat([p[r] for p in pooled], 1), self.query[name]) for r in range(len(pooled[0]))]
+            keys = {key: [F.linear(p, of[key]) for p in patches(x, grid)] for key, x in maps.items()}
+            query, keys = self.rows(query), {key: self.rows(value) for key, value in keys.items()}
         scale = self.method.scale or self.channels**-0.5
+        scale = self.log_scale[name].exp() if name in self.log_scale else scale
         weights = []
         for r in range(grid[0] * grid[1]):
-            query = F.linear(torch.cat([p[r] for p in pooled], 1), self.query[str(node)])
-            logits = {}
-            for edge, name in maps:
-                projections = self.key[str(node)]
-                projection = projections[self.space.operations.index(name) if len(projections) > 1 else 0]
-                logits[edge, name] = scale * (query * F.linear(keys[edge, name][r], projection)).sum(1)
-            weights.append(distribute(logits, self.distribution))
+            q = self.unit(query[r])
+            weights.append(
+                distribute({key: scale * (q * self.unit(keys[key][r])).sum(1) for key in maps}, self.distribution)
+            )
         return weights
+
+    def rows(self, x):
+        """Projected means of all patches [B, C], after the activation."""
+        return list(self.activate(torch.stack(x), (0, 1)))
+
+    def activate(self, x, dims):
+        if self.method.activation == "norm_relu":
+            x = x - x.mean(dims, keepdim=True)
+            x = x / ((x**2).mean(dims, keepdim=True) + 1e-5).sqrt()
+        return x if self.method.activation == "none" else x.clamp(min=0)
+
+    def unit(self, x):
+        """Queries or keys [B, C] as their product takes them."""
+        if self.method.normalise == "length":
+            return x / (x**2).sum(1, keepdim=True).clamp(min=1e-12).sqrt()  # no shorter than 1e-6
+        if self.method.normalise == "layer_norm":
+            x = x - x.mean(1, keepdim=True)
+            return x / ((x**2).mean(1, keepdim=True) + 1e-5).sqrt()
+        return x
 
     @staticmethod
     def spread(values, grid, like):
