@@ -15,11 +15,12 @@ from torch import Tensor, nn
 
 from midas.config.settings import Method
 from midas.methods.distributions import DISTRIBUTIONS
-from midas.methods.projections import activated, averaged_alike, normalised, projected_patches
+from midas.methods.projections import activated, averaged_alike, normalised
 from midas.spaces import CellSpec, Space
 from midas.supernet.backends import attention_of
-from midas.supernet.mixture import Candidate
+from midas.supernet.mixture import Candidate, constants
 from midas.supernet.node import Attended, Node
+from midas.supernet.projection import projected_patches
 from midas.supernet.weights import Source, Weights
 
 
@@ -58,7 +59,7 @@ class AttentionMixing(Source):
                 self.none[name] = nn.Parameter(torch.zeros(len(slots.none)))
             if method.learn_scale:
                 self.log_scale[name] = nn.Parameter(torch.tensor(math.log(self.scale)))
-        self.detach = method.detach
+        self.detach, self.fast = method.detach, fast
         self.how = method.normalise, method.activation == "relu"
         self.adds_means = fast and method.mixing == "image"
         kernel = self.adds_means and not (self.per_operation or self.none or self.log_scale or self.projects_maps)
@@ -160,15 +161,22 @@ class MapAttention(AttentionMixing):
         how, query, key = self.method.activation, self.query[name], self.key[name]
         if self.detach:
             inputs, candidates = [x.detach() for x in inputs], [c.detached() for c in candidates]
-        queries = projected_patches(averaged_alike(inputs), query, None, how, grid)
-        own = key[slots.operation] if self.per_operation else key.expand(len(candidates), -1, -1)
-        keys = [
-            projected_patches([c.raw], *c.projection(w), how, grid)
-            for c, w in zip(candidates, own.unbind(0), strict=True)
-        ]
+        inputs, query = averaged_alike(inputs), query.unflatten(1, (len(inputs), -1)).transpose(0, 1)[None]
+        queries = projected_patches(inputs, query, None, how, grid, self.fast)[0]
         with torch.autocast(inputs[0].device.type, enabled=False):
-            logits = self._placed(node, self._products(node, queries, torch.stack(keys, 1)))
+            weights, offsets = self._of_candidates(key[slots.operation] if self.per_operation else key, candidates)
+        keys = projected_patches([c.raw for c in candidates], weights, offsets, how, grid, self.fast)
+        with torch.autocast(inputs[0].device.type, enabled=False):
+            logits = self._placed(node, self._products(node, queries, keys.transpose(0, 1)))
             return self._weights(node, logits, grid)
+
+    @staticmethod
+    def _of_candidates(key: Tensor, candidates: Sequence[Candidate]) -> tuple[Tensor, Tensor]:
+        """What projects the raw maps as W_K [K or 1, C, C] projects the normalised ones: weights [K, 1, C, C], offsets [K, C]."""
+        one, zero = constants(key.shape[2], key.dtype, key.device)
+        scales = torch.stack([one if c.scale is None else c.scale for c in candidates])
+        shifts = torch.stack([zero if c.shift is None else c.shift for c in candidates])
+        return (key * scales[:, None])[:, None], (key @ shifts[..., None])[..., 0]
 
 
 class _Attention(torch.autograd.Function):

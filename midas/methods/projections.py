@@ -11,7 +11,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from midas.supernet.patches import Grid, pool_patches, widened
 from midas.supernet.sums import EPSILON
 
 SHORTEST = 1e-6
@@ -31,23 +30,6 @@ def activated(x: Tensor, how: str) -> Tensor:
         variance, mean = torch.var_mean(x, (0, 2), correction=0, keepdim=True)
         x = (x - mean) * (variance + EPSILON).rsqrt()
     return x if how == "none" else x.relu()
-
-
-def projected_patches(maps: Sequence[Tensor], weight: Tensor, offset: Tensor | None, how: str, grid: Grid) -> Tensor:
-    """Means over patches [B, R, d] of the activated projection of maps [B, C, H, W] that lie side by side.
-
-    Args:
-        maps: E of them, of one size.
-        weight: of the projection [d, E C].
-        offset: added to it [d], if any.
-        how: the key `activation`.
-        grid: patches down and across.
-    """
-    x = maps[0] if len(maps) == 1 else torch.cat(list(maps), 1)
-    x = F.conv2d(x, weight[..., None, None].to(x.dtype), None if offset is None else offset.to(x.dtype))
-    if how == "norm_relu":
-        x = F.batch_norm(x, None, None, training=True, eps=EPSILON)
-    return pool_patches(widened(x.relu()), grid)
 
 
 def averaged_alike(maps: Sequence[Tensor]) -> list[Tensor]:

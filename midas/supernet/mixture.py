@@ -51,12 +51,6 @@ class Candidate(NamedTuple):
             return self.raw
         return self.raw * self.scale[:, None, None] + self.shift[:, None, None]
 
-    def projection(self, weight: Tensor) -> tuple[Tensor, Tensor | None]:
-        """What projects `raw` as a weight [d, C] does the normalised map: a weight [d, C], and an offset [d] if there is one."""
-        if self.scale is None or self.shift is None:
-            return weight, None
-        return weight * self.scale.to(weight.dtype), weight @ self.shift.to(weight.dtype)
-
     def detached(self) -> Candidate:
         """The same without a gradient."""
         raw, scale, shift, pooled = (None if x is None else x.detach() for x in self[:4])
@@ -103,14 +97,14 @@ def mixture(p: Tensor, candidates: Sequence[Candidate]) -> Tensor:
     if any(c.terms is None for c in candidates):
         weighted = [w[:, None, None, None] * c.map for w, c in zip(p.unbind(1), candidates, strict=True)]
         return torch.stack(weighted).sum(0).to(maps[0].dtype)
-    one, zero = _constants(maps[0].shape[1], p.dtype, p.device)
+    one, zero = constants(maps[0].shape[1], p.dtype, p.device)
     scales = torch.stack([one if c.scale is None else c.scale for c in candidates])
     shifts = torch.stack([zero if c.shift is None else c.shift for c in candidates])
     return _Mixture.apply(p.contiguous(), scales, shifts, [(c.terms, c.first) for c in candidates], *maps)
 
 
 @cache
-def _constants(channels: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+def constants(channels: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
     """Scale and shift [C] of a map that isn't normalised; made once, since on a GPU each would be a launch of each sum."""
     return torch.ones(channels, dtype=dtype, device=device), torch.zeros(channels, dtype=dtype, device=device)
 

@@ -73,7 +73,15 @@ def test_a_seed_draws_the_same_noise_for_every_layout_of_the_maps(merged):
 
 
 @pytest.mark.parametrize(
-    "options", [{"patch_size": 4}, {"weights": "static"}, {"patch_size": 4, "detach": True}], ids=str
+    "options",
+    [
+        {"patch_size": 4},
+        {"weights": "static"},
+        {"patch_size": 4, "detach": True},
+        {"patch_size": 4, "normalise": "length"},
+        {"patch_size": 4, "activation": "relu", "projected": "maps"},
+    ],
+    ids=str,
 )
 @pytest.mark.parametrize("merged", [False, True])
 def test_maps_that_fill_registers_equal_the_oracle(options, merged, monkeypatch):

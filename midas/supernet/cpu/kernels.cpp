@@ -1,8 +1,8 @@
 // The functions of sums.py, each reading a map once, 1x1 convolutions, and attention. kernels.py compiles and calls them.
 
 #include "maps.h"
-#include "pointwise.h"
 #include "projected.h"
+#include "projection.h"
 
 // What kernels.py calls, with all numbers in one list, in the order of the functions' arguments.
 struct Numbers {
@@ -26,7 +26,7 @@ struct Numbers {
     }
 };
 
-enum Function { ENTER, LEAVE, POINTWISE, POINTWISE_BACKWARD, MIX, MIX_BACKWARD, AVERAGE, AVERAGE_BACKWARD, ATTEND, ATTEND_BACKWARD };  // as in kernels.py
+enum Function { ENTER, LEAVE, POINTWISE, POINTWISE_BACKWARD, MIX, MIX_BACKWARD, AVERAGE, AVERAGE_BACKWARD, ATTEND, ATTEND_BACKWARD, PROJECT, PROJECT_BACKWARD };  // as in kernels.py
 
 template <typename T>
 Entering<T> entering(const Shape& s, Numbers& n) {
@@ -92,6 +92,16 @@ void call(int function, int threads, Numbers n) {
         S *for_inputs = n.address<S>(), *for_candidates = n.address<S>(), *for_query = n.address<S>(), *for_key = n.address<S>();
         (how.factors ? attend_projected_backward<S>(threads, how, first, second, third, for_inputs, for_candidates, for_query, for_key)
                      : attend_backward<S>(threads, a, first, second, third, for_inputs, for_candidates, for_query, for_key));
+    } else if (function == PROJECT || function == PROJECT_BACKWARD) {
+        const auto maps = n.list<Map<const T>>(3);
+        const i64 together = *n.take(1);
+        const S *weights = n.address<const S>(), *offsets = n.address<const S>();
+        const Projecting<T> a{s, maps, together, weights, offsets};
+        S* out = n.address<S>();
+        if (function == PROJECT) return project<T>(threads, a, out);
+        const auto for_maps = n.list<Map<T>>(3);
+        S *for_weights = n.address<S>(), *for_offsets = n.address<S>();
+        project_backward<T>(threads, a, out, for_maps, for_weights, for_offsets);
     } else {
         const i64 stride = *n.take(1);
         const auto map = n.map<const T>();

@@ -43,7 +43,7 @@ def compiled() -> ctypes.CDLL | None:
 
 FUNCTIONS = (
     *("enter", "leave", "pointwise", "pointwise_backward", "mix", "mix_backward"),
-    *("average", "average_backward", "attend", "attend_backward"),
+    *("average", "average_backward", "attend", "attend_backward", "project", "project_backward"),
 )
 """The functions of kernels.cpp by their numbers."""
 

@@ -39,7 +39,7 @@ struct Projected {
     void activate(S* y) const {
         for (i64 j = 0; relu && j < a.channels; j += N) {
             const Lane<S, N> value = load<N>(y + j);
-            store<N>(y + j, value > 0 ? value : Lane<S, N>{});
+            store<N>(y + j, value <= 0 ? Lane<S, N>{} : value);  // what is no number stays so
         }
     }
     // gradient of y from that of f (y - m), whose own value is `unit`; `y` is what the activation left, of which the sign is asked
