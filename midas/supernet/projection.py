@@ -35,14 +35,11 @@ def projected_patches(
         maps = [x.to(dtype) for x in maps]
     if fast and activation == "relu" and all(map(cpu_sums.usable, maps)):
         return _Projected.apply(weights.flatten(0, 1), offsets, weights.shape[1], grid, *maps)
-    return torch.stack([_in_torch(*one, activation, grid) for one in _outputs(maps, weights, offsets)])
-
-
-def _outputs(maps: Sequence[Tensor], weights: Tensor, offsets: Tensor | None):  # type: ignore[no-untyped-def]
-    """Maps, weights [C, M / G, C] and offset of each output."""
-    for g, weight in enumerate(weights.unbind(0)):
-        first = g * len(weight)
-        yield maps[first : first + len(weight)], weight.transpose(0, 1), None if offsets is None else offsets[g]
+    together, found = weights.shape[1], []
+    for g, weight in enumerate(weights.transpose(1, 2).unbind(0)):
+        own = maps[g * together : (g + 1) * together]
+        found.append(_in_torch(own, weight, None if offsets is None else offsets[g], activation, grid))
+    return torch.stack(found)
 
 
 def _in_torch(maps: Sequence[Tensor], weight: Tensor, offset: Tensor | None, activation: str, grid: Grid) -> Tensor:
