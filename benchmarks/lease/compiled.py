@@ -45,10 +45,10 @@ def without_gpu(instead: Callable[..., object]) -> Iterator[None]:
     """
     import triton
 
-    from midas.supernet.gpu import attention, attention_kernels, sum_kernels, sums
+    from midas.supernet.gpu import attention, attention_kernels, projected_kernels, sum_kernels, sums
 
     with ExitStack() as stack:
-        for module in (sum_kernels, attention_kernels):
+        for module in (sum_kernels, attention_kernels, projected_kernels):
             for kernel in vars(module).values():
                 if isinstance(kernel, triton.JITFunction):
                     stack.enter_context(patch.object(kernel, "run", partial(instead, kernel)))

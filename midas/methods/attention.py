@@ -86,11 +86,7 @@ class AttentionMixing(Source):
         if self.detach:
             inputs, keys = ([x.detach() for x in maps] for maps in (inputs, keys))
         with torch.autocast(inputs[0].device.type, enabled=False):  # logits in bfloat16 would be rounded to 3 digits
-            by = (
-                attention_of(self.pairs, self.how == ("none", False), self.query[name], *inputs, *keys)
-                if self.entries
-                else None
-            )
+            by = attention_of(self.pairs, self.query[name], *inputs, *keys) if self.entries else None
             if by is not None:
                 what = by, self.pairs, (self.entries[node], len(slots.offset)), (self.scale, *self.how)
                 p, share, means, patches, pi = _Attention.apply(

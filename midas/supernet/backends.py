@@ -36,17 +36,16 @@ def sums_of(*maps: Tensor) -> ModuleType:
     return cpu_sums if cpu_sums.usable(maps[0]) else sums
 
 
-def attention_of(pairs: bool, plain: bool, *tensors: Tensor) -> ModuleType | None:
+def attention_of(pairs: bool, *tensors: Tensor) -> ModuleType | None:
     """The module that attends with these projections and means over patches, as in `cpu.attention`; None: torch does it.
 
     Args:
         pairs: whether weights are those of pairs of edges, which `cpu.attention` doesn't know.
-        plain: whether queries and keys are projected alone, see `Node.plain`; `gpu.attention` knows nothing else.
         tensors: the projections and means.
     """
     if _chosen[-1]:
         from midas.supernet.gpu import attention as gpu_attention
 
-        if plain and gpu_attention.usable_rows(*tensors):
+        if gpu_attention.usable_rows(*tensors):
             return gpu_attention
     return cpu_attention if not pairs and cpu_attention.usable_rows(*tensors) else None

@@ -14,6 +14,7 @@ import torch
 triton = pytest.importorskip("triton")
 
 from interpreted import interpreted  # noqa: E402
+from kernel_checks import as_factor  # noqa: E402
 from places import HELPERS, ROOT  # noqa: E402
 
 from midas.methods.distributions import pair_softmax  # noqa: E402
@@ -46,7 +47,10 @@ ENTRIES = {
 }
 
 
-def make(channels, entries, patches=6, dtype=torch.float64, seed=0, spread=1.0):
+HOW = [(normalise, relu) for normalise in ("none", "length", "layer_norm") for relu in (False, True)]
+
+
+def make(channels, entries, patches=6, dtype=torch.float64, seed=0, spread=1.0, how=("none", False)):
     """A node of two images with three inputs and its candidates; some are slices of wider maps, one occurs twice."""
     generator = torch.Generator().manual_seed(seed)
     draw = lambda *shape: torch.randn(shape, generator=generator, dtype=dtype)  # noqa: E731
@@ -58,23 +62,23 @@ def make(channels, entries, patches=6, dtype=torch.float64, seed=0, spread=1.0):
     candidates += [draw(2, patches, channels) for _ in range(many - 4)]
     query, key = draw(channels, 3 * channels), draw(1, channels, channels)
     places = max(place for place, *_ in entries) + 2  # nothing is offered at the last
-    return Node(inputs, candidates[:many], entries, places, query, key, spread / channels)
+    return Node(inputs, candidates[:many], entries, places, query, key, spread / channels, *how)
 
 
 def in_torch(query, key, *rows, like, pairs=False):
     """p, share, means and pi of a node, written out."""
     inputs, candidates = torch.cat(rows[:3], 2), rows[3:]
-    back = inputs @ query.mT @ key[0] * like.scale
+    q, keys = as_factor(inputs @ query.mT, like) * like.scale, [as_factor(x @ key[0].mT, like) for x in candidates]
     sets = sorted({number for _, number, _ in like.entries})
     width = max(sum(number == s for _, number, _ in like.entries) for s in sets)
-    logits = back.new_full((*back.shape[:2], len(sets), width), -torch.inf)
+    logits = q.new_full((*q.shape[:2], len(sets), width), -torch.inf)
     slots = {}
     for place, number, k in like.entries:
         at = sets.index(number), sum(s == number for _, s, _ in list(slots.values()))
         slots[at] = (place, number, k)
-        logits[:, :, *at] = (back * candidates[k]).sum(2) if k >= 0 else 0
+        logits[:, :, *at] = (q * keys[k]).sum(2) if k >= 0 else 0
     found, pi = pair_softmax(logits) if pairs else (logits.softmax(3), None)
-    weights = back.new_zeros(*back.shape[:2], like.places)
+    weights = q.new_zeros(*q.shape[:2], like.places)
     for at, (place, *_) in slots.items():
         weights[:, :, place] = found[:, :, *at]
     p = weights.mean(1)
@@ -98,7 +102,7 @@ def check(what, dtype, pairs):
     close(more[:1], [pi] if pairs else [], dtype)
     assert not attended.weights[..., -1].any()
     weights = [torch.randn(x.shape, dtype=dtype) for x in expected]
-    for asked in ([0, 1, 2], [1], [2]):
+    for asked in ([0, 1, 2], [1], [2]) if what.plain else ([0, 1, 2], [1]):
         given = {name: weights[n] if n in asked else None for n, name in enumerate(("for_p", "for_share", "for_means"))}
         loss = sum((weights[n] * expected[n]).sum() for n in asked)
         for_inputs, for_candidates, *learned = backward(node=what, attended=attended, **given, learn=True)
@@ -121,6 +125,24 @@ def test_weights_of_pairs_and_their_gradients(channels, entries, dtype):
     check(make(channels, entries, dtype=dtype), dtype, pairs=True)
 
 
+@pytest.mark.parametrize("how", HOW[1:], ids=str)
+@pytest.mark.parametrize(
+    ("channels", "pairs", "dtype"),
+    [(3, False, torch.float64), (20, True, torch.float64), (6, True, torch.float32), (20, False, torch.float32)],
+)
+def test_keys_projected_one_by_one_and_their_gradients(channels, pairs, dtype, how):
+    check(make(channels, ENTRIES["edges"], 3, dtype, how=how), dtype, pairs)
+
+
+@pytest.mark.parametrize("how", HOW[1:], ids=str)
+def test_keys_of_no_length_and_of_too_little(how):
+    what = make(5, ENTRIES["edges"], how=how)
+    for b, r, length in ((0, 1, 0), (1, 2, 1e-9), (1, 3, 1e-7)):
+        for x in (what.candidates[1], what.inputs[0], what.inputs[1], what.inputs[2]):
+            x[b, r] *= length
+    check(what, torch.float64, pairs=False)
+
+
 @pytest.mark.parametrize(
     ("channels", "patches", "pairs"), [(16, 1, True), (32, 4, False), (40, 40, True), (70, 18, False)]
 )
@@ -131,9 +153,19 @@ def test_any_number_of_patches_and_channels(channels, patches, pairs):
     check(make(channels, many, patches), torch.float64, pairs)
 
 
+@pytest.mark.parametrize(
+    ("channels", "patches", "pairs", "how"),
+    [(1, 1, False, HOW[4]), (32, 4, False, HOW[5]), (40, 40, True, HOW[3]), (70, 18, False, HOW[4])],
+    ids=str,
+)
+def test_keys_projected_one_by_one_of_any_number(channels, patches, pairs, how):
+    check(make(channels, ENTRIES["no none"], patches, how=how), torch.float64, pairs)
+
+
 @pytest.mark.skipif(kernels.compiled() is None, reason="kernels.cpp can't be compiled here")
-def test_a_cpu_keeps_the_same():
-    what = make(16, ENTRIES["edges"])
+@pytest.mark.parametrize("how", HOW, ids=str)
+def test_a_cpu_keeps_the_same(how):
+    what = make(16, ENTRIES["edges"], how=how)
     (mine, *found), (theirs, *expected) = attention.attend(what), on_cpu.attend(what)
     close([*mine, *found], [*theirs, *expected])
     close(attention.attend_backward(what, theirs, *mine[1:2], *found, learn=True),
@@ -171,7 +203,7 @@ def test_kernels_compile_for_a_gpu_and_keep_what_they_need_in_registers(tmp_path
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
     stacks = dict(line.rsplit(maxsplit=1) for line in done.stdout.splitlines())
-    assert len(stacks) == 9
+    assert len(stacks) == 15
     assert max(map(int, stacks.values())) <= 64, done.stdout
 
 
@@ -179,7 +211,7 @@ class Recorder:
     """Stands for a kernel and keeps what it is called with."""
 
     def __init__(self, kernel):
-        self.kernel = kernel
+        self.kernel, self.values = kernel, None
 
     def __getitem__(self, grid):
         return self
@@ -225,17 +257,25 @@ def stack(binary, path):
 
 def compile_all(path):
     """Print the kernels and the stack that they need, at the shapes of a search."""
-    names = ("forward", "backward", "learn")
-    recorders = [Recorder(getattr(attention.attention_kernels, name)) for name in names]
-    for name, recorder in zip(names, recorders, strict=True):
-        setattr(attention.attention_kernels, name, recorder)
-    many = [(5 * e + o, e, 4 * e + o - 1 if o else -1) for e in range(3) for o in range(5)]
-    for channels, patches, dtype in (
-        (32, 4, torch.float32),
-        (64, 16, torch.float32),
-        (16, 4, torch.float64),
+    recorders = []
+    for module, names in (
+        (attention.attention_kernels, ("forward", "backward", "learn")),
+        (attention.projected_kernels, ("learn",)),
     ):
-        what = make(channels, many, patches, dtype)
+        for name in names:
+            recorders.append(Recorder(getattr(module, name)))
+            setattr(module, name, recorders[-1])
+    many = [(5 * e + o, e, 4 * e + o - 1 if o else -1) for e in range(3) for o in range(5)]
+    for channels, patches, dtype, how in (
+        (32, 4, torch.float32, HOW[0]),
+        (64, 16, torch.float32, HOW[0]),
+        (16, 4, torch.float64, HOW[0]),
+        (32, 4, torch.float32, ("layer_norm", True)),
+        (64, 16, torch.float32, ("length", False)),
+    ):
+        for recorder in recorders:
+            recorder.values = None
+        what = make(channels, many, patches, dtype, how=how)
         if channels == 32:
             attended, share, means, _, each = attention.attend_pairs(what)
             attention.attend_pairs_backward(what, attended, each, attended.p, share, means, learn=True)
@@ -243,7 +283,8 @@ def compile_all(path):
             attended, share, means = attention.attend(what)
             attention.attend_backward(what, attended, None, share, means, learn=True)
         for recorder in recorders:
-            print(recorder.kernel.__name__, channels, patches, dtype, stack(compiled(recorder), path))
+            if recorder.values:
+                print(recorder.kernel.__name__, channels, patches, dtype, *how, stack(compiled(recorder), path))
 
 
 if __name__ == "__main__":

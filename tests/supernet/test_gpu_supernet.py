@@ -18,7 +18,9 @@ CASES = [
     ("nas_bench_201", {"patch_size": None, "distribution": "node"}),
     ("nas_bench_201", {"weights": "static"}),
     ("nas_bench_201", OPTIONS["detached, patch mixing"]),
+    ("nas_bench_201", {"patch_size": 4, "normalise": "layer_norm"}),
     ("s2", {"patch_size": 4}),  # two candidates an edge: the interpreter is slow
+    ("s2", {"patch_size": 4, "normalise": "length", "scale": 4.0, "activation": "relu"}),
     ("s4", {"patch_size": 4, "keys": "per_operation"}),
 ]
 

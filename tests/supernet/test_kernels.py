@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kernel_checks import BOUNDS, close, make
+from kernel_checks import BOUNDS, as_factor, close, make
 
 from midas.supernet import sums
 from midas.supernet.cpu import attention as cpu_attention
@@ -128,15 +128,6 @@ ENTRIES = {
     "one set": [(0, 0, -1), (1, 0, 0), (3, 0, 1), (4, 0, -1), (5, 0, 2)],
     "no none": [(0, 0, 0), (1, 0, 1), (2, 1, 2)],
 }
-
-
-def as_factor(x, like):
-    """Queries or keys as their product takes them."""
-    x = x.clamp(min=0) if like.relu else x
-    if like.normalise == "layer_norm":
-        x = x - x.mean(2, keepdim=True)
-        return x / (x.square().mean(2, keepdim=True) + 1e-5).sqrt()
-    return x / x.square().sum(2, keepdim=True).clamp(min=1e-12).sqrt() if like.normalise == "length" else x
 
 
 def attention_in_torch(query, key, *rows, like):

@@ -1,9 +1,9 @@
 """The attention of `cpu.attention` for a GPU: the same functions as Triton kernels, and the same for weights of pairs of edges.
 
-Launches: `attend` 1; `attend_backward` 1, and 1 more to learn W_Q and W_K. A program does the work of an image, of which it keeps
-as many patches as fit in registers at a time; it reads each candidate twice going forward and twice coming back (once without
-a gradient of the means). What its threads tell each other lies in the outputs, between barriers. Sums are in the type of the
-rows.
+Launches: `attend` 1; `attend_backward` 1, and to learn W_Q and W_K 1 more, or 2 where keys are projected one by one. A program
+does the work of an image, of which it keeps as many patches as fit in registers at a time; it reads each candidate twice going
+forward and twice coming back (once without a gradient of the means). What its threads tell each other lies in the outputs,
+between barriers. Sums are in the type of the rows.
 
 Kernels are compiled for each node's entries and number of patches and channels.
 """
@@ -17,7 +17,7 @@ import torch
 import triton
 from torch import Tensor
 
-from midas.supernet.gpu import attention_kernels
+from midas.supernet.gpu import attention_kernels, projected_kernels
 from midas.supernet.node import Attended, Node
 
 
@@ -54,6 +54,7 @@ def _attend(node: Node, pairs: bool) -> tuple[Attended, Tensor, Tensor, Tensor |
         x.new_empty((images, patches, node.places)),
         x.new_empty((images, node.places)),
         x.new_empty((images, patches, 2, channels)),
+        None if node.plain else x.new_empty((images, patches, 1 + len(node.candidates))),
     )
     share, means = x.new_empty((images, len(node.candidates))), x.new_empty(x.shape)
     pi = x.new_empty((images, sets * (sets - 1) // 2)) if pairs else None
@@ -96,20 +97,33 @@ def _attend_backward(
     given = [None if g is None else g.contiguous() for g in given]
     for_inputs, for_candidates = (x.new_empty((len(maps), *x.shape)) for maps in (node.inputs, node.candidates))
     for_logits, for_projected = (torch.empty_like(kept) for kept in (attended.weights, attended.projected))
-    outputs, options = (for_logits, for_projected, for_inputs, for_candidates), _options(node)
+    of_keys = None if node.plain else x.new_empty((*x.shape[:2], len(node.candidates), x.shape[2]))
+    outputs, options = (for_logits, for_projected, of_keys, for_inputs, for_candidates), _options(node)
     attention_kernels.backward[(len(x),)](
         *_rows(node.candidates), node.query, node.key, *attended, each, *given, *outputs, **options
     )  # fmt: skip
-    if not learn:
-        return for_inputs, for_candidates, None, None
-    for_query, for_key = torch.empty_like(node.query), torch.empty_like(node.key)
-    patches, channels = x.shape[1:]
-    tiles = triton.cdiv(channels, 16)
-    attention_kernels.learn[(len(node.inputs) + 1, tiles, tiles)](
-        *_rows(node.inputs), attended.projected, for_projected, for_query, for_key, len(x) * patches,
-        E=len(node.inputs), R=patches, C=channels, ROWS=64, TILE=16, PRECISION=PRECISION,
+    learned = _learn(node, attended.projected, for_projected, of_keys) if learn else (None, None)
+    return for_inputs, for_candidates, *learned
+
+
+def _learn(node: Node, projected: Tensor, for_projected: Tensor, of_keys: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Gradients of W_Q and W_K from those of the projections, and of the keys' where they are projected one by one."""
+    images, patches, channels = node.inputs[0].shape
+    edges, count, tiles = len(node.inputs), len(node.candidates), triton.cdiv(channels, 16)
+    sizes = {"E": edges, "R": patches, "C": channels, "ROWS": 64, "TILE": 16, "PRECISION": PRECISION}
+    for_query = torch.empty_like(node.query)
+    if of_keys is None:
+        for_key = torch.empty_like(node.key)
+        attention_kernels.learn[(edges + 1, tiles, tiles)](
+            *_rows(node.inputs), projected, for_projected, for_query, for_key, images * patches, **sizes
+        )
+        return for_query, for_key
+    for_keys = node.key.new_empty((count, channels, channels))  # a candidate's part each: more programs at once
+    projected_kernels.learn[(edges + count, tiles, tiles)](
+        *_rows(node.inputs), *_rows(node.candidates), for_projected, of_keys, for_query, for_keys, images * patches,
+        K=count, **sizes,
     )  # fmt: skip
-    return for_inputs, for_candidates, for_query, for_key
+    return for_query, for_keys.sum(0, keepdim=True)
 
 
 PRECISION = "tf32x3"
@@ -144,6 +158,8 @@ def _options(node: Node) -> dict[str, Any]:
         "SETS": tuple(sets.get(place, -1) for place in range(node.places)),
         "COUNT": len(numbers),
         "SCALE": node.scale,
+        "NORMALISE": node.normalise,
+        "RELU": node.relu,
         "ROWS": rows,
         "COLUMNS": columns,
         "CHUNK": columns if columns <= 64 else 32,

@@ -13,8 +13,10 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from midas.supernet.gpu.input_kernels import inputs_backward, project_inputs
+from midas.supernet.gpu.projected_kernels import one_by_one, one_by_one_backward
 from midas.supernet.gpu.softmax_kernels import in_pairs, slopes_in_pairs, slopes_in_sets, softmax
-from midas.supernet.gpu.tiles import add_product, load_places, load_tiles, table_of
+from midas.supernet.gpu.tiles import add_product, load_places, load_tiles, outer, table_of
 
 
 @triton.jit
@@ -37,10 +39,9 @@ def _project(
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, CHUNK: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """Q and W_K^T q of some patches, the second returned: q . (W_K k) = (W_K^T q) . k."""
-    q = tl.zeros((ROWS, COLUMNS), query.dtype.element_ty)
-    for e in tl.static_range(E):
-        x = inputs[e] + b * input_images[e]
-        q = add_product(q, x, input_rows[e], query + e * C, 1, E * C, patch, columns, R, C, CHUNK, PRECISION)
+    q = project_inputs(
+        inputs, input_images, input_rows, query, b, patch, columns, E, R, C, ROWS, COLUMNS, CHUNK, PRECISION
+    )
     at = projected + patch[:, None] * 2 * C + columns[None, :]
     tl.store(at, q * SCALE, mask=inside)
     tl.debug_barrier()
@@ -48,6 +49,27 @@ def _project(
     back = add_product(back, projected, 2 * C, key, C, 1, patch, columns, R, C, CHUNK, PRECISION)
     tl.store(at + C, back, mask=inside)
     return back
+
+
+@triton.jit
+def _logits(
+    inputs, input_images, input_rows, candidates, images, rows, query, key, slot, projected, factors, b, patch, columns, inside,
+    E: tl.constexpr, K: tl.constexpr, R: tl.constexpr, C: tl.constexpr, PLACES: tl.constexpr, SCALE: tl.constexpr,
+    NORMALISE: tl.constexpr, RELU: tl.constexpr,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, CHUNK: tl.constexpr, AHEAD: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """Leaves at their places the logits of some patches; without `factors` those of a plain node."""
+    if factors is None:
+        back = _project(
+            inputs, input_images, input_rows, query, key, projected, b, patch, columns, inside,
+            E, R, C, SCALE, ROWS, COLUMNS, CHUNK, PRECISION,
+        )  # fmt: skip
+        _products(back, slot, candidates, images, rows, b, patch, columns, inside, PLACES, K, R, AHEAD)
+    else:
+        one_by_one(
+            inputs, input_images, input_rows, candidates, images, rows, query, key, slot, projected, factors,
+            b, patch, columns, inside, E, K, R, C, PLACES, SCALE, NORMALISE, RELU, ROWS, COLUMNS, CHUNK, PRECISION,
+        )  # fmt: skip
 
 
 @triton.jit
@@ -68,10 +90,11 @@ def _mix(
 
 @triton.jit
 def forward(
-    inputs, input_images, input_rows, candidates, images, rows, query, key, all_weights, all_p, projected, share, means,
-    pi, all_pairs,
+    inputs, input_images, input_rows, candidates, images, rows, query, key, all_weights, all_p, projected, factors,
+    share, means, pi, all_pairs,
     E: tl.constexpr, K: tl.constexpr, R: tl.constexpr, C: tl.constexpr,
     PLACES: tl.constexpr, OWNERS: tl.constexpr, SETS: tl.constexpr, COUNT: tl.constexpr, SCALE: tl.constexpr,
+    NORMALISE: tl.constexpr, RELU: tl.constexpr,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, CHUNK: tl.constexpr, AHEAD: tl.constexpr, BLOCK: tl.constexpr,
     EDGES: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
@@ -90,11 +113,10 @@ def forward(
         valid = (patch < R)[:, None]
         inside = valid & (columns < C)[None, :]
         slot = all_weights + (b * R + patch) * P
-        back = _project(
-            inputs, input_images, input_rows, query, key, projected, b, patch, columns, inside,
-            E, R, C, SCALE, ROWS, COLUMNS, CHUNK, PRECISION,
+        _logits(
+            inputs, input_images, input_rows, candidates, images, rows, query, key, slot, projected, factors,
+            b, patch, columns, inside, E, K, R, C, PLACES, SCALE, NORMALISE, RELU, ROWS, COLUMNS, CHUNK, AHEAD, PRECISION,
         )  # fmt: skip
-        _products(back, slot, candidates, images, rows, b, patch, columns, inside, PLACES, K, R, AHEAD)
         slots = slot[:, None] + places[None, :]
         logits = tl.load(slots, mask=valid & (owners >= 0)[None, :], other=0)
         tl.debug_barrier()  # before they are written over
@@ -175,26 +197,53 @@ def _to_inputs(
     of_q, x = tl.zeros((ROWS, COLUMNS), query.dtype.element_ty), for_projected + b * R * 2 * C
     of_q = add_product(of_q, x + C, 2 * C, key, 1, C, patch, columns, R, C, CHUNK, PRECISION)
     tl.store(for_projected + row[:, None] * 2 * C + columns[None, :], of_q * SCALE, mask=inside)
-    tl.debug_barrier()
-    for e in tl.static_range(E):
-        found = tl.zeros((ROWS, COLUMNS), query.dtype.element_ty)
-        found = add_product(found, x, 2 * C, query + e * C, E * C, 1, patch, columns, R, C, CHUNK, PRECISION)
-        tl.store(for_inputs + e * step + row[:, None] * C + columns[None, :], found, mask=inside)
+    inputs_backward(query, x, for_inputs, row, patch, columns, inside, step, E, R, C, ROWS, COLUMNS, CHUNK, PRECISION)
+
+
+@triton.jit
+def _logits_backward(
+    candidates, images, rows, query, key, for_logits, all_p, projected, factors, for_means, for_projected, of_keys,
+    for_inputs, for_candidates, b, row, patch, columns, inside, step,
+    E: tl.constexpr, K: tl.constexpr, R: tl.constexpr, C: tl.constexpr, P: tl.constexpr, PLACES: tl.constexpr,
+    SCALE: tl.constexpr, NORMALISE: tl.constexpr, RELU: tl.constexpr,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, CHUNK: tl.constexpr, AHEAD: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """Leaves the gradients of inputs, candidates and projections of some patches from those of their logits."""
+    if factors is None:
+        at = row[:, None] * 2 * C + columns[None, :]
+        back = tl.load(projected + at + C, mask=inside, other=0)
+        of_back = _to_candidates(
+            candidates, images, rows, for_logits, all_p + b * P, for_means, for_candidates,
+            back, tl.zeros((ROWS, COLUMNS), query.dtype.element_ty), b, row, patch, columns, inside, step,
+            PLACES, K, R, C, P, AHEAD,
+        )  # fmt: skip
+        tl.store(for_projected + at + C, of_back, mask=inside)
+        tl.debug_barrier()
+        _to_inputs(
+            query, key, for_projected, for_inputs, b, row, patch, columns, inside, step,
+            E, R, C, SCALE, ROWS, COLUMNS, CHUNK, PRECISION,
+        )  # fmt: skip
+    else:
+        one_by_one_backward(
+            candidates, images, rows, query, key, for_logits, all_p + b * P, projected, factors, for_means, for_projected,
+            of_keys, for_inputs, for_candidates, b, row, patch, columns, inside, step,
+            E, K, R, C, P, PLACES, SCALE, NORMALISE, RELU, ROWS, COLUMNS, CHUNK, PRECISION,
+        )  # fmt: skip
 
 
 @triton.jit
 def backward(
-    candidates, images, rows, query, key, all_weights, all_p, projected, all_pairs, for_p, for_share, for_means,
-    for_logits, for_projected, for_inputs, for_candidates,
+    candidates, images, rows, query, key, all_weights, all_p, projected, factors, all_pairs, for_p, for_share, for_means,
+    for_logits, for_projected, of_keys, for_inputs, for_candidates,
     E: tl.constexpr, K: tl.constexpr, R: tl.constexpr, C: tl.constexpr,
     PLACES: tl.constexpr, OWNERS: tl.constexpr, SETS: tl.constexpr, COUNT: tl.constexpr, SCALE: tl.constexpr,
+    NORMALISE: tl.constexpr, RELU: tl.constexpr,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, CHUNK: tl.constexpr, AHEAD: tl.constexpr, BLOCK: tl.constexpr,
     EDGES: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """`_attend_backward` of an image, but for the weights' gradients."""
     P: tl.constexpr = len(SETS)
     b = tl.program_id(0)
-    dtype = query.dtype.element_ty
     step = tl.num_programs(0) * R * C  # from an input or candidate to the next
     columns, places, edges = tl.arange(0, COLUMNS), tl.arange(0, BLOCK), tl.arange(0, EDGES)
     sets, owners = table_of(SETS, BLOCK), table_of(OWNERS, BLOCK)
@@ -220,37 +269,11 @@ def backward(
             slopes = slopes_in_pairs(weights, pairs, of_p, sets, COUNT, EDGES)
         tl.store(for_logits + slots, slopes / R, mask=valid & offered[None, :])
         tl.debug_barrier()
-        at = row[:, None] * 2 * C + columns[None, :]
-        back = tl.load(projected + at + C, mask=inside, other=0)
-        of_back = _to_candidates(
-            candidates, images, rows, for_logits, all_p + b * P, for_means, for_candidates,
-            back, tl.zeros((ROWS, COLUMNS), dtype), b, row, patch, columns, inside, step, PLACES, K, R, C, P, AHEAD,
+        _logits_backward(
+            candidates, images, rows, query, key, for_logits, all_p, projected, factors, for_means, for_projected,
+            of_keys, for_inputs, for_candidates, b, row, patch, columns, inside, step,
+            E, K, R, C, P, PLACES, SCALE, NORMALISE, RELU, ROWS, COLUMNS, CHUNK, AHEAD, PRECISION,
         )  # fmt: skip
-        tl.store(for_projected + at + C, of_back, mask=inside)
-        tl.debug_barrier()
-        _to_inputs(
-            query, key, for_projected, for_inputs, b, row, patch, columns, inside, step,
-            E, R, C, SCALE, ROWS, COLUMNS, CHUNK, PRECISION,
-        )  # fmt: skip
-
-
-@triton.jit
-def _outer(
-    x, y, y_image, y_row, out, out_step, count,
-    R: tl.constexpr, C: tl.constexpr, ROWS: tl.constexpr, TILE: tl.constexpr, PRECISION: tl.constexpr,
-):  # fmt: skip
-    """A tile of the sum over rows of the products of each channel of x [B, R, 2, C] with each of y [B, R, C]."""
-    down, across = tl.program_id(1) * TILE + tl.arange(0, TILE), tl.program_id(2) * TILE + tl.arange(0, TILE)
-    total = tl.zeros((TILE, TILE), out.dtype.element_ty)
-    for first in range(0, count, ROWS):
-        row = first + tl.arange(0, ROWS)
-        valid = (row < count)[:, None]
-        left = tl.load(x + row[:, None] * 2 * C + down[None, :], mask=valid & (down < C)[None, :], other=0)
-        at = y + (row // R)[:, None] * y_image + (row % R)[:, None] * y_row + across[None, :]
-        right = tl.load(at, mask=valid & (across < C)[None, :], other=0)
-        total = tl.dot(tl.trans(left), right, total, input_precision=PRECISION, out_dtype=total.dtype)
-    at = out + down[:, None] * out_step + across[None, :]
-    tl.store(at, total, mask=(down < C)[:, None] & (across < C)[None, :])
 
 
 @triton.jit
@@ -263,7 +286,7 @@ def learn(
     for e in tl.static_range(E):
         if which == e:
             out = for_query + e * C
-            _outer(for_projected, inputs[e], images[e], rows[e], out, E * C, count, R, C, ROWS, TILE, PRECISION)
+            outer(for_projected, 2, inputs[e], images[e], rows[e], out, E * C, count, R, C, ROWS, TILE, PRECISION)
     if which == E:
         of_back = for_projected + C
-        _outer(projected, of_back, R * 2 * C, 2 * C, for_key, C, count, R, C, ROWS, TILE, PRECISION)
+        outer(projected, 2, of_back, R * 2 * C, 2 * C, for_key, C, count, R, C, ROWS, TILE, PRECISION)

@@ -1,4 +1,4 @@
-"""What the attention's kernels read, tile by tile: maps over patches, products with a weight, numbers at places."""
+"""What the attention's kernels share, tile by tile: maps over patches, products with a weight and of maps, numbers at places."""
 
 # kernels know no starred tuple, and only Triton's compiler knows the types of their arguments
 # ruff: noqa: N803, RUF005
@@ -33,6 +33,34 @@ def add_product(
         right = tl.load(at, mask=(inner < C)[:, None] & (columns < C)[None, :], other=0)
         total = tl.dot(left, right, total, input_precision=PRECISION, out_dtype=total.dtype)
     return total
+
+
+@triton.jit
+def outer(
+    x, SLOTS: tl.constexpr, y, y_image, y_row, out, out_step, count,
+    R: tl.constexpr, C: tl.constexpr, ROWS: tl.constexpr, TILE: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """A tile of the sum over rows of the products of each channel of x [B, R, SLOTS, C] with each of y [B, R, C]."""
+    down, across = tl.program_id(1) * TILE + tl.arange(0, TILE), tl.program_id(2) * TILE + tl.arange(0, TILE)
+    total = tl.zeros((TILE, TILE), out.dtype.element_ty)
+    for first in range(0, count, ROWS):
+        row = first + tl.arange(0, ROWS)
+        valid = (row < count)[:, None]
+        left = tl.load(x + row[:, None] * SLOTS * C + down[None, :], mask=valid & (down < C)[None, :], other=0)
+        at = y + (row // R)[:, None] * y_image + (row % R)[:, None] * y_row + across[None, :]
+        right = tl.load(at, mask=valid & (across < C)[None, :], other=0)
+        total = tl.dot(tl.trans(left), right, total, input_precision=PRECISION, out_dtype=total.dtype)
+    at = out + down[:, None] * out_step + across[None, :]
+    tl.store(at, total, mask=(down < C)[:, None] & (across < C)[None, :])
+
+
+@triton.jit
+def chosen(numbers, k, COUNT: tl.constexpr):
+    """That of `COUNT` addresses or numbers at a place that is known only when the kernel runs."""
+    found = numbers[0]
+    for n in tl.static_range(1, COUNT):
+        found = tl.where(k == n, numbers[n], found)
+    return found
 
 
 @triton.jit

@@ -17,3 +17,12 @@ def close(found, expected, dtype):
             assert mine is None
         else:
             torch.testing.assert_close(mine, theirs, rtol=BOUNDS[dtype], atol=BOUNDS[dtype])
+
+
+def as_factor(x, like):
+    """Queries or keys as their product takes them."""
+    x = x.relu() if like.relu else x
+    if like.normalise == "layer_norm":
+        x = x - x.mean(2, keepdim=True)
+        return x / (x.square().mean(2, keepdim=True) + 1e-5).sqrt()
+    return x / x.square().sum(2, keepdim=True).clamp(min=1e-12).sqrt() if like.normalise == "length" else x
