@@ -30,8 +30,17 @@ CHOICES = {
 }  # fmt: skip
 """Choices that every block shows, with their headings; other keys of a method are shown where its rows differ in them."""
 
-RARE = {"offer_none": "False", "detach": "False", "warmup_epochs": "0", "decode_batch": "as in search"}
+OWN_ATTENTION = {
+    "normalise": "none", "activation": "none", "projected": "means", "learn_scale": "False",
+    "weight_decay": "as the search", "decoupled_weight_decay": "False",
+}  # fmt: skip
+RARE = {
+    **{"offer_none": "False", "detach": "False", "warmup_epochs": "0", "decode_batch": "as in search"},
+    **OWN_ATTENTION,
+}
 """Choices that are shown where one of the rows has another value than this."""
+HIDDEN = ("offer_none", *OWN_ATTENTION)
+"""Those of them that the csv file, too, has in this case alone."""
 
 NO_CHOICE = "n/a"
 FEWEST_RANKED = 6
@@ -138,8 +147,7 @@ def _block(plan: Plan, experiment: Experiment) -> Block:
     numbers = pd.DataFrame(rows)
     differing = [key for key in ("scale", "none_logit", "decode_none") if len(set(numbers[key]) - {NO_CHOICE}) > 1]
     differing += [key for key, usual in RARE.items() if set(numbers[key]) - {usual, NO_CHOICE}]
-    if "offer_none" not in differing:
-        numbers = numbers.drop(columns="offer_none")
+    numbers = numbers.drop(columns=[key for key in HIDDEN if key not in differing])
     keys = {"method": "Method", **CHOICES, **{key: key for key in differing}, "n": "n"}
     columns = [
         Column("Supernet (%)", VALID.name),
@@ -219,9 +227,9 @@ def _choices(method: Method, space: str) -> dict[str, str]:
     for key in ("keys", "mixing", "projections", "none_logit"):
         values[key] = getattr(method, key).replace("_", " ")
     values["scale"] = method.scale or "1/sqrt(d)"
-    values["offer_none"] = method.offer_none
-    values["detach"], values["warmup_epochs"] = method.detach, method.warmup_epochs
-    values["decode_batch"] = method.decode_batch or RARE["decode_batch"]
+    values["offer_none"], values["decode_batch"] = method.offer_none, method.decode_batch
+    values |= {key: getattr(method, key) for key in ("detach", "warmup_epochs", *OWN_ATTENTION)}
+    values |= {key: RARE[key] for key in ("decode_batch", "weight_decay") if getattr(method, key) is None}
     values["decode_none"] = get_space(space).decodes_none if method.decode_none is None else method.decode_none
     kept = {"weights", "offer_none", "decode_none"} | (
         {"distribution", "warmup_epochs"} if method.weights == "static" else set()

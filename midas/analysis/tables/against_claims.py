@@ -12,12 +12,16 @@ from midas.analysis.statistics.seeds import LEVEL, summarise
 from midas.analysis.tables import runs
 from midas.analysis.tables.presentation import Block, Column
 from midas.analysis.tables.runs import Quantity
+from midas.config.keys import Experiment
 from midas.plan.claims import read_claims
 from midas.plan.plan import Plan
 
 CONSTANT = "weights don't vary"
 CLAIM_NOTES = {
     "optimal_cell": "C1: seeds whose cell is the paper's.",
+    "cells": "Cells: numbers of the decoded cells in the benchmark, seed by seed.",
+    "c10_valid_acc_200": "CIFAR-10 valid.: the benchmark's accuracy of the cells (%) on the validation half, "
+    "trained on the other.",
     "c100_test_acc_200": "CIFAR-100, ImageNet16-120: test accuracy of the cells (%), looked up as that on CIFAR-10.",
     "conv_spread": "C5: largest less least weight of the convolutions in the first two cells, as a multiple of equal weights "
     "(the claim: 0 without patches, above with them).",
@@ -26,11 +30,13 @@ CLAIM_NOTES = {
     "permutation test of it is significant at 0.05; the claim asks for an effect of the class too (claims.md).",
 }
 """Quantity -> what the table says of it."""
+LOOKED_UP = "lookup/metrics.json"
 ELSEWHERE = {
-    name: Quantity(name, "lookup/metrics.json", runs.number("cell", name))
-    for name in ("c100_test_acc_200", "in16_test_acc_200")
+    name: Quantity(name, LOOKED_UP, runs.number("cell", name))
+    for name in ("c10_valid_acc_200", "c100_test_acc_200", "in16_test_acc_200")
 }
-"""What found cells are worth on the benchmark's other data sets."""
+"""What found cells are worth in the benchmark beside the first block's column."""
+HEADINGS = ("CIFAR-10 valid.", "CIFAR-100", "ImageNet16-120")
 ON_WEIGHTS = ("weight_spread", "dip_rejections", "class_similarity")
 """Metrics of the claims C5 to C7."""
 
@@ -49,12 +55,8 @@ def against_claims(plan: Plan) -> Block:
     )
     cell = next((c for c in read_claims(plan.config.claims).claims if c.metric == "optimal_cell"), None)
     if cell and plan.evaluation(experiment.space) == "lookup" and experiment.space in cell.spaces:
-        first = [Column(f"C1: no. {cell.expected:.0f}", "optimal_cell", "note")]
-        columns = (
-            first
-            + [Column(title, name) for title, name in zip(("CIFAR-100", "ImageNet16-120"), ELSEWHERE, strict=True)]
-            + columns
-        )
+        first = [Column(f"C1: no. {cell.expected:.0f}", "optimal_cell", "note"), Column("Cells", "cells", "note")]
+        columns = first + [Column(*named) for named in zip(HEADINGS, ELSEWHERE, strict=True)] + columns
     rows: list[dict[str, Any]] = []
     for method in plan.attending():
         own = table[table["method"] == method].set_index("seed").loc[list(plan.config.seeds)]
@@ -69,12 +71,23 @@ def against_claims(plan: Plan) -> Block:
             known = summarise(values.tolist()) if values.notna().all() else {"missing": CONSTANT}
             rows.append({**runs.BLANK, **names, "quantity": quantity, "source": path.as_posix(), **known})
         if columns[0].quantity == "optimal_cell" and cell:
-            files = [plan.folder(experiment.space, experiment.dataset, method, seed) for seed in plan.config.seeds]
-            hits = pd.Series([load_number(f / "lookup/metrics.json", "cell", "index") == cell.expected for f in files])
-            rows.append(_count(names, "optimal_cell", hits, files[0].parent / "seed*/lookup/metrics.json"))
-            rows += [runs.measure(plan, experiment, method, quantity) for quantity in ELSEWHERE.values()]
+            rows += _looked_up(plan, experiment, names, cell.expected)
     heading = f"Attention methods against the claims on searches ({experiment.space} on {experiment.dataset})"
     return Block(heading, {"method": "Method", "n": "n"}, columns, pd.DataFrame(rows))
+
+
+def _looked_up(
+    plan: Plan, experiment: Experiment, names: dict[str, Any], expected: float | None
+) -> list[dict[str, Any]]:
+    """Rows of what the benchmark says of a method's cells, of which the paper's has the number that is expected."""
+    method = names["method"]
+    files = [plan.folder(experiment.space, experiment.dataset, method, seed) / LOOKED_UP for seed in plan.config.seeds]
+    found = [int(load_number(file, "cell", "index")) for file in files]
+    source = files[0].parents[2] / "seed*" / LOOKED_UP
+    hits = _count(names, "optimal_cell", pd.Series(found) == expected, source)
+    same = {**runs.BLANK, **names, "quantity": "cells", "source": source.as_posix()}
+    cells = {**same, "mean": len(set(found)), "note": ", ".join(map(str, found))}
+    return [hits, cells, *(runs.measure(plan, experiment, method, quantity) for quantity in ELSEWHERE.values())]
 
 
 def _count(names: dict[str, Any], quantity: str, hits: pd.Series, source: Path, missing: str = "") -> dict[str, Any]:

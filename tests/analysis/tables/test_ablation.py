@@ -134,9 +134,10 @@ def test_claims_on_searches_of_nas_bench_201_come_with_what_the_benchmark_says(
     monkeypatch.setattr(table_ablation, "FEWEST_RANKED", 4)
     numbers, text, _ = make_table(own_plan, 5, tmp_path)
     block = text.split("**Attention methods against the claims on searches (nas_bench_201 on digits)**")[1]
-    assert cells(block)[0][2:5] == ["C1: no. 9930", "CIFAR-100", "ImageNet16-120"]
+    assert cells(block)[0][2:7] == ["C1: no. 9930", "Cells", "CIFAR-10 valid.", "CIFAR-100", "ImageNet16-120"]
     found = {m: metric(plan, "lookup/metrics.json", "cell", "nas_bench_201", method=m) for m in ("midas", "no_patch")}
-    for name in ("c100_test_acc_200", "in16_test_acc_200"):
+    assert row_of(block, "no_patch")[3] == ", ".join(str(cell["index"]) for cell in found["no_patch"])  # type: ignore[index]
+    for name in ("c10_valid_acc_200", "c100_test_acc_200", "in16_test_acc_200"):
         row = own(numbers, space="nas_bench_201", method="no_patch", quantity=name)
         assert row["mean"].tolist() == pytest.approx([np.mean([cell[name] for cell in found["no_patch"]])])  # type: ignore[index]
     valid = [metric(plan, "search/metrics.json", "valid_accuracy", "nas_bench_201", method=m) for m in found]
