@@ -166,7 +166,9 @@ def _right(by_way: dict[str, list[dict[str, Any]]]) -> Iterator[str]:
     for way, found in by_way.items():
         for row in found:
             if not row.get("passed", False):
-                what = ", ".join(str(row[key]) for key in ("space", "weights", "distribution", "check") if key in row)
+                what = ", ".join(
+                    str(row[key]) for key in ("space", "weights", "distribution", "normalise", "check") if key in row
+                )
                 yield f"- {way}: {what}: {row.get('error') or row.get('difference')}"
 
 

@@ -1,8 +1,8 @@
 """Part 1, is it right: device against CPU, in float64 and within bounds in others; recorded steps against the same one by one.
 
 ``python -m benchmarks.lease.right UNTIL WAY`` checks one of `WAYS` in the folder of a slice, case by case, until a time: the
-spaces NAS-Bench-201, DARTS and S4, static weights and attention, every set of the softmax. The reference is torch's own code on
-the CPU.
+spaces NAS-Bench-201, DARTS and S4, static weights and attention, every set of the softmax, keys as they are and normalised. The
+reference is torch's own code on the CPU.
 """
 
 from __future__ import annotations
@@ -91,11 +91,13 @@ class Case(NamedTuple):
     space: str
     weights: str
     distribution: str
+    normalise: str = "none"
 
     @property
     def method(self) -> Method:
         """The method of its searches."""
-        return Method(weights=self.weights, distribution=self.distribution, patch_size=8)
+        keys = {"weights": self.weights, "distribution": self.distribution, "normalise": self.normalise}
+        return Method.model_validate({**keys, "patch_size": 8})
 
 
 CASES = [
@@ -105,6 +107,7 @@ CASES = [
     for weights in ("attention", "static")
     if (space, distribution) != (SEARCHED, "pairs")  # whose first node has one edge
 ]
+CASES += [Case(SEARCHED, "attention", "edge", "length"), Case("darts", "attention", "pairs", "length")]
 
 
 class Found(NamedTuple):
