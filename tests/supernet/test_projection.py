@@ -28,7 +28,7 @@ def made(dtype, channels, together, outputs, offset=True, side=8):
     return maps, weights, offsets
 
 
-@pytest.mark.parametrize("channels", [1, 3, 4, 16, 20, 48])
+@pytest.mark.parametrize("channels", [1, 3, 4, 8, 16, 20, 48])
 @pytest.mark.parametrize(("together", "outputs"), [(1, 3), (2, 1)])
 @pytest.mark.parametrize("grid", [(1, 1), (2, 4), (8, 8)])
 def test_values_and_gradients(dtype, channels, together, outputs, grid):

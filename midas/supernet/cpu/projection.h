@@ -2,6 +2,7 @@
 
 #pragma once
 
+#include "narrow.h"
 #include "pointwise.h"
 
 inline float widen(BFloat16 x) { return same_bits<float>(std::uint32_t(x.bits) << 16); }
@@ -115,6 +116,8 @@ inline void in_blocks(i64 channels, F f) {
 template <typename T>
 void project(int threads, const Projecting<T>& a, Sum<T>* out) {
     const i64 C = a.s.channels, R = a.s.patches();
+    if (Narrow<4, T, Projecting<T>>::takes(a)) return Narrow<4, T, Projecting<T>>(a).project(threads, out);
+    if (Narrow<8, T, Projecting<T>>::takes(a)) return Narrow<8, T, Projecting<T>>(a).project(threads, out);
     in_blocks(C, [&](auto block) {
         constexpr int N = decltype(block)::value;
         const auto rows = a.template turned<N>();
@@ -155,51 +158,74 @@ inline void add_products(const T* gradient, Map<const T> map, i64 b, i64 pixels,
     }
 }
 
+// What sums over images are gathered in, for a few images at a time: of the weights and of the offsets, 0 where they aren't asked for.
+template <typename T>
+struct Found {
+    using S = Sum<T>;
+    static constexpr i64 each = 4;
+    const Projecting<T>& a;
+    S *for_weights, *for_offsets;
+    i64 groups = (a.s.images + each - 1) / each, of_weights = for_weights ? i64(a.maps.size()) * a.s.channels * a.s.channels : 0;
+    i64 step = of_weights + (for_offsets ? a.outputs() * a.s.channels : 0);
+    std::vector<S> sums = std::vector<S>(groups * step);
+
+    // f(image, output, sums) for all images and outputs
+    template <typename F>
+    void all(int threads, F f) {
+        share_out<1>(threads, groups, [&](auto, i64 group) {
+            S* own = sums.data() + group * step;
+            for (i64 b = group * each; b < std::min((group + 1) * each, a.s.images); b++)
+                for (i64 output = 0; output < a.outputs(); output++)
+                    f(b, output, for_weights ? own : nullptr, for_offsets ? own + of_weights : nullptr);
+        });
+        for (i64 i = 0; i < step; i++) {  // in the order of images
+            S sum = 0;
+            for (i64 group = 0; group < groups; group++) sum += sums[group * step + i];
+            (i < of_weights ? for_weights[i] : for_offsets[i - of_weights]) = sum;
+        }
+    }
+};
+
 // Gradients of the maps (those that have a start), and unless these are 0 of the weights and offsets, from those of the outputs.
 template <typename T>
 void project_backward(int threads, const Projecting<T>& a, const Sum<T>* for_out, const std::vector<Map<T>>& for_maps, Sum<T>* for_weights,
                       Sum<T>* for_offsets) {
     using S = Sum<T>;
-    const i64 B = a.s.images, C = a.s.channels, R = a.s.patches(), pixels = a.s.pixels(), M = i64(a.maps.size()), G = a.outputs();
-    const i64 each = 4, groups = (B + each - 1) / each, found_step = (for_weights ? M * C * C : 0) + (for_offsets ? G * C : 0);
-    std::vector<S> found(groups * found_step);
+    const i64 B = a.s.images, C = a.s.channels, R = a.s.patches(), pixels = a.s.pixels(), M = i64(a.maps.size());
+    Found<T> found{a, for_weights, for_offsets};
+    const auto given = [&](i64 b, i64 output) { return for_out + (output * B + b) * R * C; };
+    const auto narrow = [&](auto channels) {
+        using Few = Narrow<decltype(channels)::value, T, Projecting<T>>;
+        if (!Few::takes(a)) return false;
+        const Few few(a);
+        found.all(threads, [&](i64 b, i64 output, S* of_weights, S* of_offsets) {
+            few.image_backward(b, output, given(b, output), for_maps, of_weights, of_offsets);
+        });
+        return true;
+    };
+    if (narrow(std::integral_constant<int, 4>{}) || narrow(std::integral_constant<int, 8>{})) return;
     in_blocks(C, [&](auto block) {
         constexpr int N = decltype(block)::value;
         const auto rows = a.template turned<N>();
         std::vector<Rows<N, T>> back;
         for (i64 m = 0; m < M; m++) back.emplace_back(a.weights + m * C * C, C, C);
-        share_out<N>(threads, groups, [&](auto, i64 group) {
+        found.all(threads, [&](i64 b, i64 output, S* of_weights, S* of_offsets) {
             std::vector<T> gradient(pixels * C);
-            S *of_weights = found.data() + group * found_step, *of_offsets = of_weights + (for_weights ? M * C * C : 0);
-            for (i64 b = group * each; b < std::min((group + 1) * each, B); b++)
-                for (i64 output = 0; output < G; output++) {
-                    const S* given = for_out + (output * B + b) * R * C;
-                    a.template values<N>(rows, b, output, [&](auto& sum, i64 j, i64 i, i64 r) {
-                        const Lane<T, N> own = load<N>(given + r * C + j * N) * (S(R) / S(pixels));
-                        Lane<T, N> total = {};
-                        for (auto& value : sum.sum) total += value = value > 0 ? own : Lane<T, N>{};
-                        sum.write(&gradient[i * C + j * N], C);
-                        if (for_offsets) store<N>(of_offsets + output * C + j * N, load<N>(of_offsets + output * C + j * N) + total);
+            a.template values<N>(rows, b, output, [&](auto& sum, i64 j, i64 i, i64 r) {
+                const Lane<T, N> own = load<N>(given(b, output) + r * C + j * N) * (S(R) / S(pixels));
+                Lane<T, N> total = {};
+                for (auto& value : sum.sum) total += value = value > 0 ? own : Lane<T, N>{};
+                sum.write(&gradient[i * C + j * N], C);
+                if (of_offsets) store<N>(of_offsets + output * C + j * N, load<N>(of_offsets + output * C + j * N) + total);
+            });
+            for (i64 m = output * a.together; m < (output + 1) * a.together; m++) {
+                if (for_maps[m].start)
+                    runs<N, T>(0, pixels, C / N, [&](auto sum, i64 j, i64 i) {
+                        back[m].add(sum, &gradient[i * C], C, j);
+                        sum.write(for_maps[m].at(b, i) + j * N, for_maps[m].pixel);
                     });
-                    for (i64 m = output * a.together; m < (output + 1) * a.together; m++) {
-                        if (for_maps[m].start)
-                            runs<N, T>(0, pixels, C / N, [&](auto sum, i64 j, i64 i) {
-                                back[m].add(sum, &gradient[i * C], C, j);
-                                sum.write(for_maps[m].at(b, i) + j * N, for_maps[m].pixel);
-                            });
-                        if (for_weights) add_products<N, T>(gradient.data(), a.maps[m], b, pixels, C, of_weights + m * C * C);
-                    }
-                }
+                if (of_weights) add_products<N, T>(gradient.data(), a.maps[m], b, pixels, C, of_weights + m * C * C);
+            }
         });
     });
-    // in the order of images
-    const auto total = [&](S* out, i64 first, i64 count) {
-        for (i64 i = 0; out && i < count; i++) {
-            S sum = 0;
-            for (i64 group = 0; group < groups; group++) sum += found[group * found_step + first + i];
-            out[i] = sum;
-        }
-    };
-    total(for_weights, 0, M * C * C);
-    total(for_offsets, for_weights ? M * C * C : 0, G * C);
 }
