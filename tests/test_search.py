@@ -137,6 +137,21 @@ def test_metrics_count_parameters_and_images(searched, search_run):
     assert (found["epochs"], found["images"]) == (3, 100)
 
 
+@pytest.mark.parametrize("name", ["frozen", "static"])
+def test_metrics_have_the_norm_of_the_architecture_as_drawn_and_after_each_epoch(name, search_run, tmp_path):
+    run = search_run(method=METHODS[name])
+    folder = finished(run, tmp_path)
+    norms = numbers(folder)["architecture_norms"]
+    assert len(norms) == run.search.epochs + 1
+    if name == "frozen":
+        assert norms == [0.0] * len(norms)  # nothing is learned
+        return
+    drawn, found = supernet_as_drawn(run), supernet_as_drawn(run, folder)
+    for norm, supernet in ((norms[0], drawn), (norms[-1], found)):
+        whole = torch.cat([p.flatten() for p in supernet.architecture_parameters()]).norm()
+        assert norm == pytest.approx(float(whole), rel=1e-6)
+
+
 # --- it learns
 
 

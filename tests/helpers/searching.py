@@ -49,4 +49,11 @@ def finished(run, tmp_path):
     return tmp_path / "search"
 
 
-METHODS = {"static": {"weights": "static"}, "frozen": {"patch_size": 4, "projections": "frozen"}}
+METHODS = {
+    "static": {"weights": "static"},
+    "frozen": {"patch_size": 4, "projections": "frozen"},
+    "ReLU of maps, learned scale": {
+        **{"patch_size": 4, "normalise": "length", "activation": "relu", "projected": "maps", "learn_scale": True},
+        **{"weight_decay": 0.1, "decoupled_weight_decay": True, "none_logit": "learned"},
+    },
+}

@@ -67,6 +67,11 @@ ATTENTION = {
     "detached": {"detach": True},
     "another scale": {"scale": 4.0},
     "a logit for none": {"none_logit": "learned"},
+    "of length 1, without decay": {"normalise": "length", "weight_decay": 0.0},
+    "layer norm, a learned scale": {"normalise": "layer_norm", "learn_scale": True, "decoupled_weight_decay": True},
+    "ReLU of means": {"activation": "relu", "normalise": "length"},
+    "ReLU of maps": {"activation": "relu", "projected": "maps", "normalise": "length"},
+    "norm and ReLU of maps": {"activation": "norm_relu", "projected": "maps", "keys": "per_operation"},
     "all at once": {"keys": "per_operation", "mixing": "patch", "none_logit": "learned", "detach": True},
 }
 METHODS = {
