@@ -149,7 +149,7 @@ def test_metrics_have_the_norm_of_the_architecture_as_drawn_and_after_each_epoch
     drawn, found = supernet_as_drawn(run), supernet_as_drawn(run, folder)
     for norm, supernet in ((norms[0], drawn), (norms[-1], found)):
         whole = torch.cat([p.flatten() for p in supernet.architecture_parameters()]).norm()
-        assert norm == pytest.approx(float(whole), rel=1e-6)
+        assert norm == pytest.approx(float(whole.detach()), rel=1e-6)
 
 
 # --- it learns
