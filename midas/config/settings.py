@@ -152,6 +152,12 @@ class Method(Strict):
     )
 
 
+ADDED = {
+    "learn_scale": False, "normalise": "none", "activation": "none", "projected": "means",
+    "weight_decay": None, "decoupled_weight_decay": False,
+}  # fmt: skip
+"""Keys that a method has since runs were published, with the values of before: what is told without them was searched so."""
+
 DECODING = {"decode_none", "decode_batch"}
 """Keys of a method that say how a search is read: methods that differ in them alone make the same search."""
 

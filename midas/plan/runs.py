@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator
 
 from midas.config.keys import Config
-from midas.config.settings import Cost, Method, Retrain, Search, Strict, Transfer
+from midas.config.settings import ADDED, Cost, Method, Retrain, Search, Strict, Transfer
 from midas.images.datasets import Dataset
 from midas.running.limits import MACHINE
 from midas.running.provenance import digest
@@ -24,6 +26,14 @@ _PLACES: Any = {
     },
 }
 _MACHINE: Any = dict.fromkeys(("device", "threads", "go_on_elsewhere"), True)
+
+
+def _of_its_time(method: Any) -> Any:
+    return ADDED | method if isinstance(method, dict) else method
+
+
+Told = Annotated[Method, BeforeValidator(_of_its_time)]
+"""A method as a resolved run has it: one that lacks a key is older than that key."""
 
 
 class OfContents(Strict):
@@ -45,7 +55,7 @@ class SearchRun(OfContents):
 
     space: str
     dataset: Dataset
-    method: Method
+    method: Told
     seed: int
     device: Device
     threads: int
@@ -57,7 +67,7 @@ class DecodeRun(Strict):
     """Turn the dump of a search into a cell; without a dump (method random) draw one by the seed."""
 
     space: str
-    method: Method
+    method: Told
     seed: int
     dump: str | None
 
@@ -104,7 +114,7 @@ class CostRun(OfContents):
 
     space: str
     dataset: Dataset
-    methods: dict[str, Method]
+    methods: dict[str, Told]
     seed: int
     device: Device
     threads: int
@@ -125,7 +135,13 @@ def decisive(run: Strict) -> dict[str, Any]:
     What a search costs depends on threads and device, so they stay there. Elsewhere they change rounding alone; see
     `midas.running.durable.Keeper` for what an interrupted run does with other ones.
     """
-    return run.model_dump(mode="json", exclude=_PLACES if isinstance(run, CostRun) else _PLACES | _MACHINE)
+    found = run.model_dump(mode="json", exclude=_PLACES if isinstance(run, CostRun) else _PLACES | _MACHINE)
+    groups = [found, found.get("config", {})]
+    methods = [found["method"]] if "method" in found else []
+    for method in (*methods, *(m for group in groups for m in group.get("methods", {}).values())):
+        for key in [key for key, before in ADDED.items() if method[key] == before]:
+            del method[key]  # so that what was finished before there was that key stays
+    return found
 
 
 def identity_of(step: str, run: SearchRun | RetrainRun | TransferRun, device: Any, **contents: str) -> dict[str, Any]:

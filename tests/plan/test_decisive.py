@@ -9,8 +9,9 @@ from places import ROOT
 from two_classes import CELL, configuration, interrupt, two_classes
 
 from midas.config.keys import ConfigError
+from midas.config.settings import ADDED
 from midas.plan.check import load
-from midas.plan.runs import decisive
+from midas.plan.runs import CostRun, SearchRun, decisive
 from midas.search import search
 
 
@@ -82,3 +83,26 @@ def test_another_device_is_refused_before_any_job(tmp_path, monkeypatch):
     assert load(raw | {"device": "auto"})
     with pytest.raises(ConfigError, match=r"device: 'cuda' is not allowed; .* was begun with 'cpu'"):
         load(raw | {"device": "cuda"})
+
+
+def test_keys_that_came_later_decide_nothing_where_they_change_nothing(tmp_path):
+    two_classes(tmp_path / "two.npz")
+    plain = load(configuration(tmp_path)).resolved("search", "nas_bench_201", "two", "midas", 0)
+    found = decisive(plain)
+    assert not ADDED.keys() & found["method"].keys()
+    other = plain.model_copy(update={"method": plain.method.model_copy(update={"normalise": "length"})})
+    assert decisive(other)["method"] == found["method"] | {"normalise": "length"}
+
+
+def test_a_run_that_was_told_before_there_was_a_key_is_what_it_was(tmp_path):
+    two_classes(tmp_path / "two.npz")
+    now = load(configuration(tmp_path)).resolved("search", "nas_bench_201", "two", "midas", 0)
+    told = json.loads(now.model_dump_json())
+    for key in ADDED:
+        del told["method"][key]
+    then = SearchRun.model_validate(told)
+    assert {key: getattr(then.method, key) for key in ADDED} == ADDED
+    shared = {key: told[key] for key in ("space", "dataset", "seed", "device", "threads", "search")}
+    methods = dict.fromkeys(("midas", "static"), told["method"])
+    cost = CostRun.model_validate({**shared, "methods": methods, "cost": {"baseline": "static", "methods": ["midas"]}})
+    assert all({key: getattr(method, key) for key in ADDED} == ADDED for method in cost.methods.values())
