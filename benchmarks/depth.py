@@ -18,7 +18,8 @@ from typing import Any
 
 import torch
 
-from midas.config.settings import Method, Search
+from midas.config.method import Method
+from midas.config.settings import Search
 from midas.files.writing import write_text
 from midas.images.datasets import KNOWN
 from midas.images.halves import search_halves

@@ -21,7 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from benchmarks.contest.contestants import CELLS, CLASSES
 from benchmarks.contest.plain import PlainSupernet
 from benchmarks.lease.compiled import without_gpu
-from midas.config.settings import Method
+from midas.config.method import Method
 from midas.methods.composition import supernet_of
 from midas.networks.depthwise import use_own_gradients
 from midas.running.provenance import versions

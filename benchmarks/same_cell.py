@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from midas.config.settings import Method, Search
+from midas.config.method import Method
+from midas.config.settings import Search
 from midas.images.datasets import KNOWN
 from midas.methods.decoding import decode_weights
 from midas.plan.runs import SearchRun

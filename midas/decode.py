@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from midas.config.settings import Method
+from midas.config.method import Method
 from midas.methods.decoding import decode_weights, random_genotype
 from midas.plan.runs import DecodeRun
 from midas.running.step import main

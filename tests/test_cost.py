@@ -11,7 +11,7 @@ import torch
 from plain_supernet import PlainSupernet
 from torch import nn
 
-from midas.config.settings import Method
+from midas.config.method import Method
 from midas.cost import cost
 from midas.images.halves import search_halves
 from midas.images.loader import Loader, Statistics

@@ -4,7 +4,7 @@ import sys
 import numpy as np
 import pytest
 
-from midas.config.settings import Method
+from midas.config.method import Method
 from midas.decode import decode, decode_dump
 from midas.methods.decoding import decode_weights
 from midas.plan.runs import DecodeRun

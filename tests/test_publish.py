@@ -14,7 +14,7 @@ from midas import publish
 from midas.analysis.dumps import load_dump
 from midas.analysis.tables.making import make
 from midas.config.keys import ConfigError
-from midas.config.settings import Method
+from midas.config.method import Method
 from midas.data import prepare
 from midas.decode import decode, decode_dump
 from midas.plan.check import load

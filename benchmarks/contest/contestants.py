@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from benchmarks.contest.plain import PlainSupernet
-from midas.config.settings import Method, Retrain, Search, Transfer
+from midas.config.method import Method
+from midas.config.settings import Retrain, Search, Transfer
 from midas.measuring.synthetic import SyntheticSearch, random_batch
 from midas.methods.composition import compose
 from midas.methods.decoding import random_genotype

@@ -26,8 +26,9 @@ from benchmarks.contest.contestants import CELLS
 from benchmarks.lease.right import CASES, Case, batch, size_of
 from benchmarks.lease.slices import SEARCHED
 from midas.config.keys import parse
+from midas.config.method import Method
 from midas.config.reading import read_config
-from midas.config.settings import Method, Search
+from midas.config.settings import Search
 from midas.methods.composition import compose
 from midas.running.provenance import ROOT
 from midas.spaces import get_space

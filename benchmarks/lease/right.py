@@ -22,7 +22,8 @@ from torch import Tensor
 
 from benchmarks.lease.machine import machine
 from benchmarks.lease.slices import SEARCHED, WAYS, Rows, Slice, left, own_failure
-from midas.config.settings import Method, Search, Transfer
+from midas.config.method import Method
+from midas.config.settings import Search, Transfer
 from midas.data import prepare
 from midas.images.datasets import KNOWN
 from midas.images.loader import Loader, Statistics

@@ -12,7 +12,9 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
-from midas.config.settings import Cost, Location, Method, Name, Positive, Retrain, Search, Strict, Transfer, UserDataset
+from midas.config.kinds import Location, Name, Positive, Strict
+from midas.config.method import Method
+from midas.config.settings import Cost, Retrain, Search, Transfer, UserDataset
 from midas.spaces.benchmark import CELLS
 
 

@@ -7,7 +7,8 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from midas.config.settings import Strict, UserDataset, expanded
+from midas.config.kinds import Strict, expanded
+from midas.config.settings import UserDataset
 from midas.images.listing import check_class_folders, few, folder_files, folder_parts
 from midas.images.npz import Npz
 

@@ -19,7 +19,8 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from midas.config.settings import Method, Search
+from midas.config.method import Method
+from midas.config.settings import Search
 from midas.images.halves import search_halves
 from midas.images.reading import load
 from midas.measuring.synthetic import SyntheticSearch, random_batch

@@ -9,7 +9,8 @@ from typing import Literal, NamedTuple
 
 import torch
 
-from midas.config.settings import DECODING, Method, Retrain, Search, Transfer
+from midas.config.method import DECODING, Method
+from midas.config.settings import Retrain, Search, Transfer
 from midas.measuring.synthetic import SyntheticSearch, random_batch
 from midas.measuring.timing import seconds_of
 from midas.methods.decoding import random_genotype

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from midas.config.settings import Method, Search
+from midas.config.method import Method
+from midas.config.settings import Search
 from midas.images.seeds import seed_step
 from midas.methods.composition import compose
 from midas.methods.passes import Batch

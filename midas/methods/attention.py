@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from midas.config.settings import Method
+from midas.config.method import Method
 from midas.methods.distributions import DISTRIBUTIONS
 from midas.methods.projections import activated, averaged_alike, normalised
 from midas.spaces import CellSpec, Space

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from midas.config.settings import Method
+from midas.config.method import Method
 from midas.methods.attention import AttentionMixing, MapAttention
 from midas.methods.distributions import DISTRIBUTIONS, DRAWN
 from midas.methods.epochs import Choice, Hook

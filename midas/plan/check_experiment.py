@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from midas.config.keys import Experiment
-from midas.config.settings import Cost, Method, Transfer
+from midas.config.method import Method
+from midas.config.settings import Cost, Transfer
 from midas.images.datasets import IMAGE_FOLDERS, Dataset
 from midas.plan.cells import Cell
 from midas.plan.check_images import TRANSFER_SHRINK, image_problems, transfer_problems

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from midas.config.keys import Analysis, Experiment
-from midas.config.settings import Method, Transfer
+from midas.config.method import Method
+from midas.config.settings import Transfer
 from midas.images.datasets import IMAGES, Dataset, images_of
 from midas.images.halves import read_split
 from midas.plan.plan import Plan

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field
 
 from midas.config.keys import ConfigError, parse
-from midas.config.settings import Name, Positive, Rate, Strict
+from midas.config.kinds import Name, Positive, Rate, Strict
 from midas.files.yaml_files import read_yaml
 from midas.spaces import SPACES
 

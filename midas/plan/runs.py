@@ -7,7 +7,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator
 
 from midas.config.keys import Config
-from midas.config.settings import ADDED, Cost, Method, Retrain, Search, Strict, Transfer
+from midas.config.kinds import Strict
+from midas.config.method import ADDED, Method
+from midas.config.settings import Cost, Retrain, Search, Transfer
 from midas.images.datasets import Dataset
 from midas.running.limits import MACHINE
 from midas.running.provenance import digest

@@ -8,7 +8,8 @@ from functools import cache
 from typing import Any
 
 from midas.config.keys import Config, Experiment
-from midas.config.settings import Strict, Transfer
+from midas.config.kinds import Strict
+from midas.config.settings import Transfer
 from midas.images.contents import of_dataset, of_file
 from midas.images.datasets import Dataset, bytes_in_memory, resolve
 from midas.plan.cells import Cell, Cells

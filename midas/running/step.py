@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NoReturn, TypeVar
 
 from midas.config.keys import ConfigError, parse
-from midas.config.settings import Strict
+from midas.config.kinds import Strict
 from midas.running.limits import RETRY, SAVE_EVERY, Limits, StuckError, listen
 
 Run = TypeVar("Run", bound=Strict)

@@ -16,7 +16,7 @@ from benchmarks.contest.turns import measure
 from benchmarks.floor import table as floor_table
 from benchmarks.launches import Counting
 from benchmarks.launches import table as launches_table
-from midas.config.settings import Method
+from midas.config.method import Method
 from midas.spaces import SPACES
 
 TINY = Contestant("plain", "nas_bench_201", threads=1, batch=4, channels=4, cells=1)

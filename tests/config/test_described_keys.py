@@ -2,10 +2,13 @@
 
 import json
 
+import midas.config.method
 import midas.config.settings
 from midas.config import keys as config
 from midas.config.keys import Analysis, Config, Experiment
-from midas.config.settings import Cost, Method, Retrain, Search, Strict, Transfer, UserDataset
+from midas.config.kinds import Strict
+from midas.config.method import Method
+from midas.config.settings import Cost, Retrain, Search, Transfer, UserDataset
 
 MODELS = [Config, Method, Search, Retrain, Transfer, Cost, UserDataset, Experiment, Analysis]
 
@@ -13,7 +16,8 @@ MODELS = [Config, Method, Search, Retrain, Transfer, Cost, UserDataset, Experime
 def test_every_key_is_described():
     models = [
         value
-        for value in [*vars(config).values(), *vars(midas.config.settings).values()]
+        for module in (config, midas.config.settings, midas.config.method)
+        for value in vars(module).values()
         if isinstance(value, type) and issubclass(value, Strict)
     ]
     assert set(MODELS) == set(models) - {Strict}

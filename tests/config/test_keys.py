@@ -6,7 +6,8 @@ import pytest
 from small_configuration import MISSING, problems, put
 
 from midas.config.keys import Analysis, Config, Experiment
-from midas.config.settings import Method, Retrain, Search, UserDataset
+from midas.config.method import Method
+from midas.config.settings import Retrain, Search, UserDataset
 
 WRONG = [
     ("sizes", 3, f"sizes: unknown key; allowed: {', '.join(Config.model_fields)}"),

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from midas.config.settings import Method, Search
+from midas.config.method import Method
+from midas.config.settings import Search
 from midas.methods.composition import compose, supernet_of
 from midas.spaces import SPACES
 from midas.training.bilevel import Bilevel, make_supernet

@@ -6,7 +6,7 @@ import pytest
 import torch
 from stepping import STATIC, batch, made, parameters, same, stepped
 
-from midas.config.settings import Method
+from midas.config.method import Method
 from midas.methods import composition as module
 from midas.methods import distributions
 from midas.methods.changes import Mask, Shared

@@ -8,7 +8,7 @@ import pytest
 import torch
 from stepping import CPU, STATIC
 
-from midas.config.settings import Method
+from midas.config.method import Method
 from midas.images.reading import load
 from midas.methods import composition as module
 from midas.methods import distributions

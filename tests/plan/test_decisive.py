@@ -9,7 +9,7 @@ from places import ROOT
 from two_classes import CELL, configuration, interrupt, two_classes
 
 from midas.config.keys import ConfigError
-from midas.config.settings import ADDED
+from midas.config.method import ADDED
 from midas.plan.check import load
 from midas.plan.runs import CostRun, SearchRun, decisive
 from midas.search import search

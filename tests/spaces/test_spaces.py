@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from midas.config.settings import Method
+from midas.config.method import Method
 from midas.methods.composition import supernet_of
 from midas.methods.decoding import decode_weights, random_genotype
 from midas.networks.skeletons import build

@@ -4,7 +4,7 @@ import pytest
 import torch
 from oracle import OPTIONS, check_against_oracle, still
 
-from midas.config.settings import Method
+from midas.config.method import Method
 from midas.methods.composition import supernet_of
 from midas.networks import operations
 from midas.spaces import SPACES, CellSpec, Space

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from midas.config.settings import Method
+from midas.config.method import Method
 from midas.methods.attention import AttentionMixing
 from midas.methods.composition import supernet_of
 from midas.networks.depthwise import depthwise

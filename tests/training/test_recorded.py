@@ -7,7 +7,8 @@ import pytest
 import torch
 from recordable import Recordable, UnrecordableError
 
-from midas.config.settings import Method, Search
+from midas.config.method import Method
+from midas.config.settings import Search
 from midas.images.datasets import KNOWN
 from midas.images.loader import Loader, Statistics
 from midas.images.reading import Images

@@ -18,7 +18,7 @@ from midas.analysis.tables.against_claims import against_claims, claim_notes
 from midas.analysis.tables.presentation import Block, Column, Table
 from midas.analysis.tables.runs import Quantity
 from midas.config.keys import Experiment
-from midas.config.settings import DECODING, Method
+from midas.config.method import DECODING, Method
 from midas.plan.plan import Plan
 from midas.spaces import get_space
 from midas.spaces.genotype import Genotype, load

@@ -18,7 +18,7 @@ from scipy import stats
 
 from midas.analysis.tables import ablation as table_ablation
 from midas.analysis.tables import wording
-from midas.config.settings import Method
+from midas.config.method import Method
 from midas.methods.decoding import random_genotype
 from midas.plan.plan import Plan
 from midas.spaces import SPACES, get_space

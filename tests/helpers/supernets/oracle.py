@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from plain_supernet import PlainSupernet
 
-from midas.config.settings import Method
+from midas.config.method import Method
 from midas.methods.composition import distribution_of, supernet_of
 
 OPTIONS = {

@@ -1,0 +1,105 @@
+"""How the mixing weights of a node come about: the keys of a method.
+
+What the paper leaves open and this project decides is marked [D].
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from midas.config.kinds import Positive, Rate, Strict
+
+
+class Method(Strict):
+    """How the mixing weights of a node come about; a method is a composition of these choices."""
+
+    weights: Literal["static", "attention", "random"] = Field(
+        "attention",
+        description="static: architecture parameters shared by all images (DARTS); attention: mosaic attention (MIDAS); random: "
+        "no search, a cell drawn uniformly (the baseline that costs nothing)",
+    )
+    patch_size: Positive | None = Field(
+        8,
+        description="attention: side of a patch (PS) in pixels of the node's map, null for global average pooling ('no patch')",
+    )
+    distribution: Literal["edge", "node", "pairs"] | None = Field(
+        None,
+        description="softmax over the operations of an edge, over all (edge, operation) of a node, or over admissible pairs of "
+        "edges in closed form (topology); null: attention takes pairs where a node keeps two edges, all else takes edge",
+    )
+    keys: Literal["shared", "per_operation"] = Field(
+        "shared", description="attention: one W_K for all candidates of a node [D], or one for each operation"
+    )
+    mixing: Literal["image", "patch"] = Field(
+        "image",
+        description="attention: mix whole maps with the image's averaged weights, or each patch with its own [D]",
+    )
+    projections: Literal["learned", "frozen"] = Field(
+        "learned", description="attention: W_Q and W_K are trained, or stay as they were drawn (an ablation)"
+    )
+    detach: bool = Field(
+        False,
+        description="attention: maps enter it without a gradient, so that the network's weights learn by way of the mixture "
+        "alone [D]; in deep supernets the gradient through the attention outgrows all others",
+    )
+    warmup_epochs: Annotated[int, Field(ge=0)] = Field(
+        0,
+        description="epochs at the start of a search in which the network's weights learn alone, with the architecture as it "
+        "was drawn (P-DARTS: 10, PC-DARTS: 15)",
+    )
+    scale: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="attention: factor on the query-key product (with length 1 its gain), null for 1/sqrt(d) [D]"
+    )
+    learn_scale: bool = Field(
+        False, description="attention: that factor is learned, one for each node, and `scale` is what it begins with"
+    )
+    normalise: Literal["none", "layer_norm", "length"] = Field(
+        "none",
+        description="attention: what queries and keys are divided by before their product: nothing; their standard deviation "
+        "over the d dimensions, the mean taken off before; or their length, so that logits lie between -scale and scale [D]",
+    )
+    activation: Literal["none", "relu", "norm_relu"] = Field(
+        "none",
+        description="attention: what follows the projections W_Q and W_K: nothing, ReLU, or batch normalisation and ReLU [D]",
+    )
+    projected: Literal["means", "maps"] = Field(
+        "means",
+        description="attention: what is projected: the means of maps over patches, so that an activation comes after pooling; "
+        "or maps, whose activated projections are pooled over patches [D]",
+    )
+    weight_decay: Rate | None = Field(
+        None, description="attention: weight decay of W_Q and W_K, null for arch_weight_decay of the search [D]"
+    )
+    decoupled_weight_decay: bool = Field(
+        False,
+        description="attention: W_Q and W_K decay beside Adam (AdamW), not by their gradient within it",
+    )
+    offer_none: bool = Field(
+        False,
+        description="'none' is a candidate of every edge beside the space's own, as in the published searches of DARTS, whose "
+        "softmax has eight operations; it is decoded only if decode_none says so",
+    )
+    none_logit: Literal["zero", "learned"] = Field(
+        "zero", description="attention: 'none' has the zero key, hence logit 0 [D], or one learned logit per edge"
+    )
+    decode_batch: Positive | None = Field(
+        None,
+        description="attention: images in a batch when the weights that are decoded are computed, whose statistics normalise its "
+        "maps; null for as many as in search [D]",
+    )
+    decode_none: bool | None = Field(
+        None,
+        description="whether 'none' may be decoded; null: as the space says (NAS-Bench-201 yes, two-edge spaces no) [D]",
+    )
+
+
+ADDED = {
+    "learn_scale": False, "normalise": "none", "activation": "none", "projected": "means",
+    "weight_decay": None, "decoupled_weight_decay": False,
+}  # fmt: skip
+"""Keys that a method has since runs were published, with the values of before: what is told without them was searched so."""
+
+DECODING = {"decode_none", "decode_batch"}
+"""Keys of a method that say how a search is read: methods that differ in them alone make the same search."""
