@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 from midas.config.kinds import Location, Name, Positive, Strict
 from midas.config.method import Method
+from midas.config.parts import PARTS
 from midas.config.settings import Cost, Retrain, Search, Transfer, UserDataset
 from midas.spaces.benchmark import CELLS
 
@@ -151,6 +152,8 @@ def _line(model: type[BaseModel], error: Any) -> str:
     if error["type"] == "extra_forbidden":
         return f"{key}: unknown key; allowed: {', '.join(_fields(model, error['loc'][:-1]))}"
     message = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "model_type":
+        message = "must be keys with values"
     if model is Config and error["type"] == "string_type" and isinstance(error["input"], int | float | date | None):
         message += "; in YAML a text that reads as a number, a date, yes, no or null needs quotes"
     if error["type"] == "missing":
@@ -185,6 +188,7 @@ def table() -> str:
     groups: list[tuple[str, type[BaseModel]]] = [
         ("", Config),
         ("methods.NAME", Method),
+        *((f"methods.NAME.{name}", part) for name, part in PARTS.items()),
         ("experiments[]", Experiment),
         ("experiments[].search", Search),
     ]

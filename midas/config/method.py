@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from midas.config.kinds import Positive, Rate, Strict
+from midas.config.parts import PARTS, Alignment, Beta, Flat, Perturbation, Taken, Unrolled
 
 
 class Method(Strict):
@@ -84,6 +85,14 @@ class Method(Strict):
     none_logit: Literal["zero", "learned"] = Field(
         "zero", description="attention: 'none' has the zero key, hence logit 0 [D], or one learned logit per edge"
     )
+    unrolled: Unrolled | None = Field(None, description="second-order architecture step")
+    flat: Flat | None = Field(None, description="architecture step towards a flat minimum (A2M)")
+    beta: Beta | None = Field(None, description="static: regulariser of the logits (beta-DARTS)")
+    alignment: Alignment | None = Field(None, description="regulariser of the network's weights (Lambda-DARTS)")
+    perturbation: Perturbation | None = Field(None, description="of the mixing weights in the weights' step (SDARTS)")
+    taken: Taken | None = Field(
+        None, description="the epoch that is decoded, and when a search ends early; null: the last"
+    )
     decode_batch: Positive | None = Field(
         None,
         description="attention: images in a batch when the weights that are decoded are computed, whose statistics normalise its "
@@ -97,7 +106,7 @@ class Method(Strict):
 
 ADDED = {
     "learn_scale": False, "normalise": "none", "activation": "none", "projected": "means",
-    "weight_decay": None, "decoupled_weight_decay": False,
+    "weight_decay": None, "decoupled_weight_decay": False, **dict.fromkeys(PARTS),
 }  # fmt: skip
 """Keys that a method has since runs were published, with the values of before: what is told without them was searched so."""
 

@@ -29,7 +29,7 @@ class SyntheticSearch:
 
     def __init__(self, space: str, method: Method, settings: Search, classes: int, device: torch.device):
         seed_step(0, "synthetic", 0, 0)
-        composition = compose(method, get_space(space))
+        composition = compose(method, get_space(space), settings.epochs)
         self.supernet = make_supernet(composition, settings, classes, device)
         self._bilevel, self._sums = Bilevel(self.supernet, settings, device, composition.learning), SearchSums()
         self._records = settings.cuda_graph and device.type == "cuda"

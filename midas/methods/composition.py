@@ -1,8 +1,8 @@
 """What a method is made of: the one place where a configuration's keys become parts of a search.
 
 A method is a composition: a source of mixing weights (`static`, `attention`) with a distribution (`distributions`), a way to mix,
-how architecture and weights learn (`learning`), what happens at an epoch's end and which epoch's cell is taken (`epochs`). The
-step decode, which has no torch, reads the two keys that it needs itself.
+how architecture and weights learn (`learning`, with the field's methods in `field`), what happens at an epoch's end and which
+epoch's cell is taken (`epochs`). The step decode, which has no torch, reads the two keys that it needs itself.
 """
 
 from __future__ import annotations
@@ -14,7 +14,13 @@ from midas.config.method import Method
 from midas.methods.attention import AttentionMixing, MapAttention
 from midas.methods.distributions import DISTRIBUTIONS, DRAWN
 from midas.methods.epochs import Choice, Hook
-from midas.methods.learning import Learning
+from midas.methods.field.alignment import aligned
+from midas.methods.field.beta import beta
+from midas.methods.field.flat import flat
+from midas.methods.field.perturbation import attacked_change, random_change
+from midas.methods.field.second_order import second_order
+from midas.methods.learning import Gradient, Learning, first_order, on_train, perturbed
+from midas.methods.passes import Term
 from midas.methods.static import StaticMixing
 from midas.spaces import Space
 from midas.supernet import Supernet
@@ -50,16 +56,51 @@ class Composition:
         return Supernet(self.space, self.mixing, channels, cells, classes, **how)
 
 
-def compose(method: Method, space: Space) -> Composition:
-    """The composition of a method's keys, see `Method` for what each means."""
+def compose(method: Method, space: Space, epochs: int = 1) -> Composition:
+    """The composition of a method's keys, see `Method` for what each means.
+
+    Args:
+        method: the keys.
+        space: as the configuration names it.
+        epochs: of the search, which schedules depend on.
+    """
     space = space.with_none() if method.offer_none else space
+    taken = method.taken
     return Composition(
         space,
         SOURCES[method.weights](method, space),
+        Learning(_architecture_step(method), _weight_step(method, epochs), _terms(method)),
+        choice=Choice(taken.by, taken.by == "valid_accuracy", taken.patience) if taken else Choice(),
         warmup_epochs=method.warmup_epochs,
         decode_none=method.decode_none,
         decode_batch=method.decode_batch,
     )
+
+
+def _architecture_step(method: Method) -> Gradient:
+    if method.unrolled:
+        return second_order(method.unrolled.radius)
+    if method.flat:
+        return flat(method.flat.rho, method.flat.epsilon, method.flat.look_behind)
+    return first_order
+
+
+def _weight_step(method: Method, epochs: int) -> Gradient:
+    """On the training batch, with other mixing weights if so asked, and aligned on top."""
+    found, part = on_train, method.perturbation
+    if part and part.kind == "random":
+        found = perturbed(random_change(part.first, part.last, epochs))
+    elif part:
+        found = perturbed(attacked_change(part.first, part.last, epochs, part.steps))
+    if method.alignment:
+        how = method.alignment
+        found = aligned(how.weight, how.epsilon, epochs, how.signs, found)
+    return found
+
+
+def _terms(method: Method) -> tuple[Term, ...]:
+    """Of the architecture's loss beside the cross-entropy."""
+    return (beta(method.beta.per_epoch, method.beta.joint),) if method.beta else ()
 
 
 def supernet_of(space: Space, method: Method, channels: int, cells: int, classes: int, **how: bool) -> Supernet:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from midas.config.keys import Experiment
 from midas.config.method import Method
+from midas.config.parts import PARTS
 from midas.config.settings import Cost, Transfer
 from midas.images.datasets import IMAGE_FOLDERS, Dataset
 from midas.plan.cells import Cell
@@ -124,6 +125,7 @@ def _transfer_problems(plan: Plan, space: Space, experiment: Experiment, transfe
 def _method_problems(
     space: Space, experiment: Experiment, dataset: Dataset, method: Method, method_key: str, key: str
 ) -> Iterator[str]:
+    yield from _part_problems(experiment, method, method_key, key)
     if method.weights == "random":
         return
     shrink = max(layer.shrink for layer in space.skeleton(experiment.search.cells))
@@ -138,6 +140,30 @@ def _method_problems(
         yield from _attention_problems(experiment, method, method_key, key)
     for problem in _map_problems(space, experiment, dataset.image, method, f" on {dataset.name}"):
         yield f"{method_key}.patch_size: {problem}"
+
+
+def _part_problems(experiment: Experiment, method: Method, method_key: str, key: str) -> Iterator[str]:
+    """Parts of a method that nothing is left to do for, or that exclude each other."""
+    parts = [name for name in PARTS if getattr(method, name) is not None]
+    if method.weights == "random":
+        yield from (f"{method_key}.{name}: not allowed with weights 'random', which is not searched" for name in parts)
+        return
+    if {"unrolled", "flat"} <= set(parts):
+        yield f"{method_key}.flat: not allowed beside unrolled; a method has one kind of architecture step"
+    if "beta" in parts and method.weights != "static":
+        yield f"{method_key}.beta: not allowed with weights {method.weights!r}; it is a term of static logits"
+    if method.weights == "attention" and method.projections == "frozen":
+        for name in {"unrolled", "flat"} & set(parts):
+            yield f"{method_key}.{name}: not allowed with frozen projections, which take no step"
+    if method.weights == "attention" and method.mixing == "patch":
+        for name in ("alignment", "perturbation"):
+            if name in parts:
+                yield f"{method_key}.{name}: not allowed with mixing 'patch'; it changes the weights of whole images"
+    if method.taken and method.taken.patience and method.taken.patience >= experiment.search.epochs:
+        yield (
+            f"{method_key}.taken.patience: {method.taken.patience} is not allowed; fewer than the epochs of {key}.search "
+            f"({experiment.search.epochs})"
+        )
 
 
 def _attention_problems(experiment: Experiment, method: Method, method_key: str, key: str) -> Iterator[str]:

@@ -51,7 +51,7 @@ class Searching:
         self.halves = search_halves(run.dataset, len(images))
         train, self.valid = (images.take(half) for half in self.halves)
         seed_step(run.seed, "initialise", 0, 0)
-        self.composition = compose(run.method, get_space(run.space))
+        self.composition = compose(run.method, get_space(run.space), run.search.epochs)
         supernet = make_supernet(self.composition, run.search, run.dataset.classes, device)
         self.bilevel = Bilevel(supernet, run.search, device, self.composition.learning)
         self.loaders = [

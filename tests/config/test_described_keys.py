@@ -8,9 +8,10 @@ from midas.config import keys as config
 from midas.config.keys import Analysis, Config, Experiment
 from midas.config.kinds import Strict
 from midas.config.method import Method
+from midas.config.parts import PARTS
 from midas.config.settings import Cost, Retrain, Search, Transfer, UserDataset
 
-MODELS = [Config, Method, Search, Retrain, Transfer, Cost, UserDataset, Experiment, Analysis]
+MODELS = [Config, Method, *PARTS.values(), Search, Retrain, Transfer, Cost, UserDataset, Experiment, Analysis]
 
 
 def test_every_key_is_described():

@@ -19,6 +19,7 @@ from midas.analysis.tables.presentation import Block, Column, Table
 from midas.analysis.tables.runs import Quantity
 from midas.config.keys import Experiment
 from midas.config.method import DECODING, Method
+from midas.config.parts import PARTS
 from midas.plan.plan import Plan
 from midas.spaces import get_space
 from midas.spaces.genotype import Genotype, load
@@ -37,9 +38,10 @@ OWN_ATTENTION = {
 RARE = {
     **{"offer_none": "False", "detach": "False", "warmup_epochs": "0", "decode_batch": "as in search"},
     **OWN_ATTENTION,
+    "parts": "none",
 }
 """Choices that are shown where one of the rows has another value than this."""
-HIDDEN = ("offer_none", *OWN_ATTENTION)
+HIDDEN = ("offer_none", *OWN_ATTENTION, "parts")
 """Those of them that the csv file, too, has in this case alone."""
 
 NO_CHOICE = "n/a"
@@ -231,8 +233,11 @@ def _choices(method: Method, space: str) -> dict[str, str]:
     values |= {key: getattr(method, key) for key in ("detach", "warmup_epochs", *OWN_ATTENTION)}
     values |= {key: RARE[key] for key in ("decode_batch", "weight_decay") if getattr(method, key) is None}
     values["decode_none"] = get_space(space).decodes_none if method.decode_none is None else method.decode_none
+    parts = {name: part.model_dump() for name in PARTS if (part := getattr(method, name)) is not None}
+    told = (f"{name} ({', '.join(f'{k} {v}' for k, v in part.items())})" for name, part in parts.items())
+    values["parts"] = "; ".join(told) or RARE["parts"]
     kept = {"weights", "offer_none", "decode_none"} | (
-        {"distribution", "warmup_epochs"} if method.weights == "static" else set()
+        {"distribution", "warmup_epochs", "parts"} if method.weights == "static" else set()
     )
     return {key: str(value) if attends or key in kept else NO_CHOICE for key, value in values.items()}
 
