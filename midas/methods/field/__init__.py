@@ -1,0 +1,1 @@
+"""The field's methods as parts of a composition."""
