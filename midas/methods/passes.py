@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from midas.config.settings import Search
 from midas.supernet import Supernet
@@ -54,6 +55,8 @@ class Passes:
         self.supernet, self.settings, self.device, self.terms = supernet, settings, device, terms
         self.weights, self.architecture = supernet.weight_parameters(), supernet.architecture_parameters()
         self.epoch = torch.zeros((), dtype=torch.int64, device=device)
+        self._leaves: Sequence[Tensor] = ()
+        self._read: list[Tensor] = []
 
     def loss(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Cross-entropy and accuracy (percent) of a batch."""
@@ -65,7 +68,23 @@ class Passes:
 
     def of_weights(self, batch: Batch) -> TrainingPass:
         """A pass back to the network's weights."""
-        return self._pass(self.weights, *batch)
+        found = self._pass([*self.weights, *self._leaves], *batch)
+        own, others = found.gradients[: len(self.weights)], found.gradients[len(self.weights) :]
+        self._read[:] = [torch.zeros_like(x) if g is None else g for x, g in zip(self._leaves, others, strict=True)]
+        return found._replace(gradients=own)
+
+    @contextmanager
+    def reading(self, leaves: Sequence[Tensor]) -> Iterator[list[Tensor]]:
+        """Within, a pass back to the weights goes on to leaves that a change adds; the list has their gradients."""
+        self._leaves, self._read = leaves, []
+        try:
+            yield self._read
+        finally:
+            self._leaves, self._read = (), []
+
+    def of_leaves(self, batch: Batch, leaves: Sequence[Tensor]) -> TrainingPass:
+        """A pass back to leaves alone that a change brings in."""
+        return self._pass(leaves, *batch)
 
     def of_architecture(self, batch: Batch) -> TrainingPass:
         """A pass back to the architecture parameters."""
@@ -75,7 +94,7 @@ class Passes:
         """A pass forward alone."""
         return self._pass([], *batch)
 
-    def _pass(self, parameters: list[nn.Parameter], x: Tensor, y: Tensor, terms: Sequence[Term] = ()) -> TrainingPass:
+    def _pass(self, parameters: Sequence[Tensor], x: Tensor, y: Tensor, terms: Sequence[Term] = ()) -> TrainingPass:
         """Forward, and backward to these parameters alone: half of it is saved, and the maps that the others would need."""
         chosen = {id(parameter) for parameter in parameters}
         for parameter in (*self.weights, *self.architecture):
