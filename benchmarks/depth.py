@@ -75,7 +75,9 @@ def prepared(space: str, method: Method, settings: Search, seed: int, batches: B
     """A new search, and its steps' batches of the two halves."""
     device = torch.device("cpu")
     seed_step(seed, "initialise", 0, 0)
-    search = Bilevel(make_supernet(compose(method, get_space(space), settings.epochs), settings, 10, device), settings, device)
+    search = Bilevel(
+        make_supernet(compose(method, get_space(space), settings.epochs), settings, 10, device), settings, device
+    )
     return search, zip(*(loader.epoch(0, 0) for loader in batches), strict=False)
 
 

@@ -87,7 +87,8 @@ def _architecture_step(method: Method) -> Gradient:
 
 def _weight_step(method: Method, epochs: int) -> Gradient:
     """On the training batch, with other mixing weights if so asked, and aligned on top."""
-    found, part = on_train, method.perturbation
+    found: Gradient = on_train
+    part = method.perturbation
     if part and part.kind == "random":
         found = perturbed(random_change(part.first, part.last, epochs))
     elif part:

@@ -125,7 +125,7 @@ def _transfer_problems(plan: Plan, space: Space, experiment: Experiment, transfe
 def _method_problems(
     space: Space, experiment: Experiment, dataset: Dataset, method: Method, method_key: str, key: str
 ) -> Iterator[str]:
-    yield from _part_problems(experiment, method, method_key, key)
+    yield from _part_problems(space, experiment, method, method_key, key)
     if method.weights == "random":
         return
     shrink = max(layer.shrink for layer in space.skeleton(experiment.search.cells))
@@ -142,7 +142,11 @@ def _method_problems(
         yield f"{method_key}.patch_size: {problem}"
 
 
-def _part_problems(experiment: Experiment, method: Method, method_key: str, key: str) -> Iterator[str]:
+DIFFERENCES = ("unrolled", "flat", "alignment")
+"""Parts that take a finite difference of gradients."""
+
+
+def _part_problems(space: Space, experiment: Experiment, method: Method, method_key: str, key: str) -> Iterator[str]:
     """Parts of a method that nothing is left to do for, or that exclude each other."""
     parts = [name for name in PARTS if getattr(method, name) is not None]
     if method.weights == "random":
@@ -150,6 +154,13 @@ def _part_problems(experiment: Experiment, method: Method, method_key: str, key:
         return
     if {"unrolled", "flat"} <= set(parts):
         yield f"{method_key}.flat: not allowed beside unrolled; a method has one kind of architecture step"
+    for name in (part for part in DIFFERENCES if part in parts):
+        if experiment.search.precision == "bfloat16":
+            yield f"{method_key}.{name}: not allowed with {key}.search.precision 'bfloat16'; its finite difference needs float32"
+        if "noise" in space.operations:
+            yield f"{method_key}.{name}: not allowed in {space.name}, whose noise differs between the two ends of its difference"
+    if {"alignment", "perturbation"} <= set(parts):
+        yield f"{method_key}.perturbation: not allowed beside alignment, whose finite difference its draws would change"
     if "beta" in parts and method.weights != "static":
         yield f"{method_key}.beta: not allowed with weights {method.weights!r}; it is a term of static logits"
     if method.weights == "attention" and method.projections == "frozen":

@@ -30,7 +30,7 @@ from midas.training.searching import Searching
 def with_composition(monkeypatch, **parts):
     """Searches are of compositions with other parts."""
 
-    def changed(method, space):
+    def changed(method, space, epochs):
         return module.Composition(**{**vars(compose(method, space)), **parts})
 
     monkeypatch.setattr(searching, "compose", changed)

@@ -27,8 +27,9 @@ def made(learning=None, method=STATIC, space="nas_bench_201", cells=1, **setting
     return Bilevel(supernet.to(memory_format=torch.channels_last), settings, CPU, learning)
 
 
-def stepped(learning=None, steps=3, **options):
+def stepped(learning=None, steps=3, first_epoch=0, **options):
     found = made(learning, **options)
+    found.begin(first_epoch)
     sums = SearchSums()
     for step in range(steps):
         found.step(batch(2 * step), batch(2 * step + 1), sums)

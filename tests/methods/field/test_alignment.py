@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from recordable import Recordable
 from stepping import CPU, SETTINGS, STATIC, batch, made, parameters, same, stepped
 
-from midas.config.settings import Method
+from midas.config.method import Method
 from midas.methods.composition import supernet_of
 from midas.methods.field.alignment import Shifted, added, aligned, alignment, ascent, finite_step, strength
 from midas.methods.field.perturbation import attacked_change, random_change

@@ -7,7 +7,7 @@ import torch
 from recordable import Recordable
 from stepping import STATIC, batch, made, parameters, same, stepped
 
-from midas.config.settings import Method
+from midas.config.method import Method
 from midas.methods.field.flat import direction, flat
 from midas.methods.learning import Learning, Step, first_order
 from midas.supernet.cpu import kernels

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from recordable import Recordable
 from stepping import STATIC, batch, made, parameters, same, stepped
 
-from midas.config.settings import Method
+from midas.config.method import Method
 from midas.methods.decoding import decode_weights
 from midas.methods.field.second_order import reach, second_order, through_step, unrolled
 from midas.methods.learning import Learning, Step, first_order
