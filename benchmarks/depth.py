@@ -164,7 +164,7 @@ def main() -> None:
     """Run from the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, nargs="?", default=Path("data"))
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--attention", action="store_true")
     parser.add_argument("--table", action="store_true")
     options = parser.parse_args()
@@ -184,9 +184,11 @@ def measure(path: Path, methods: dict[str, Method], data: Path, threads: int) ->
         found = {"channels": 16, "batch": 64, "seeds": SEEDS, **origin, "gradients": [], "training": []}
     batches = batches_of(data)
     for part, row in rows(methods):
-        if any(row.items() <= other.items() for other in found[part]):
+        asked = {**row, "keys": methods[row["method"]].model_dump(mode="json")}
+        if any(asked.items() <= other.items() for other in found[part]):
             continue
-        values = measured(part, row, methods[row["method"]], batches)
+        found[part] = [other for other in found[part] if not row.items() <= other.items()]  # of other keys
+        values = measured(part, asked, methods[row["method"]], batches)
         found[part].append({**values, "commit": commit(), "source": digest_of_source("search")})
         print(json.dumps(found[part][-1]), flush=True)
         write_text(path, json.dumps(found, indent=1) + "\n")

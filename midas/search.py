@@ -84,6 +84,7 @@ def _write(folder: Path, found: Searching, keeper: Keeper) -> None:
         "architecture_params": sum(p.numel() for p in bilevel.architecture),
         "architecture_norms": found.norms,
         "epochs": len(history),
+        "decoded_epoch": found.composition.choice.best(history) + 1,
         "images": len(found.valid),
     }
     compiled = run.search.fast and found.device.type == "cpu" and kernels.there()

@@ -125,6 +125,7 @@ def test_history_has_a_row_for_each_epoch(searched, search_run):
         assert 0 < float(row["entropy"]) <= math.log(5) + 1e-6
         assert 0 <= float(row["train_accuracy"]) <= 100
     assert numbers(searched)["train_accuracy"] == float(rows[-1]["train_accuracy"])
+    assert numbers(searched)["decoded_epoch"] == len(rows)
 
 
 def test_metrics_count_parameters_and_images(searched, search_run):

@@ -54,12 +54,15 @@ class Method(Strict):
         None, description="attention: factor on the query-key product (with length 1 its gain), null for 1/sqrt(d) [D]"
     )
     learn_scale: bool = Field(
-        False, description="attention: that factor is learned, one for each node, and `scale` is what it begins with"
+        False,
+        description="attention: that factor is learned, one for each node: `scale` is what it begins with, it does not decay, "
+        "and no compiled kernel is used",
     )
     normalise: Literal["none", "layer_norm", "length"] = Field(
         "none",
         description="attention: what queries and keys are divided by before their product: nothing; their standard deviation "
-        "over the d dimensions, the mean taken off before; or their length, so that logits lie between -scale and scale [D]",
+        "over the d dimensions, the mean taken off before; or their length, so that logits lie between -scale and scale, for "
+        "which 1/sqrt(d) is too small to commit [D]",
     )
     activation: Literal["none", "relu", "norm_relu"] = Field(
         "none",
@@ -104,10 +107,13 @@ class Method(Strict):
     )
 
 
-ADDED = {
+ATTENTION = {
     "learn_scale": False, "normalise": "none", "activation": "none", "projected": "means",
-    "weight_decay": None, "decoupled_weight_decay": False, **dict.fromkeys(PARTS),
+    "weight_decay": None, "decoupled_weight_decay": False,
 }  # fmt: skip
+"""Options of the attention alone, with the values that leave it as it was first."""
+
+ADDED: dict[str, object] = {**ATTENTION, **dict.fromkeys(PARTS)}
 """Keys that a method has since runs were published, with the values of before: what is told without them was searched so."""
 
 DECODING = {"decode_none", "decode_batch"}

@@ -29,7 +29,6 @@ class Flat(Strict):
         0.01, description="factor on the gradient by which the architecture climbs first (DARTS space: 0.1)"
     )
     epsilon: Above = Field(0.01, description="step of the finite difference, a factor on the second gradient")
-    look_behind: Positive = Field(1, description="how often it climbs before it looks back")
 
 
 class Beta(Strict):

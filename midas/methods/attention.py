@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from midas.config.method import Method
 from midas.methods.distributions import DISTRIBUTIONS
-from midas.methods.projections import activated, averaged_alike, normalised
+from midas.methods.projections import activated, averaged, normalised
 from midas.spaces import CellSpec, Space
 from midas.supernet.backends import attention_of
 from midas.supernet.mixture import Candidate, constants
@@ -157,7 +157,8 @@ class MapAttention(AttentionMixing):
         how, query, key = self.method.activation, self.query[name], self.key[name]
         if self.detach:
             inputs, candidates = [x.detach() for x in inputs], [c.detached() for c in candidates]
-        inputs, query = averaged_alike(inputs), query.unflatten(1, (len(inputs), -1)).transpose(0, 1)[None]
+        inputs = averaged(inputs, *candidates[0].raw.shape[2:])
+        query = query.unflatten(1, (len(inputs), -1)).transpose(0, 1)[None]
         queries = projected_patches(inputs, query, None, how, grid, self.fast)[0]
         with torch.autocast(inputs[0].device.type, enabled=False):
             weights, offsets = self._of_candidates(key[slots.operation] if self.per_operation else key, candidates)

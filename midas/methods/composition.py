@@ -81,7 +81,7 @@ def _architecture_step(method: Method) -> Gradient:
     if method.unrolled:
         return second_order(method.unrolled.radius)
     if method.flat:
-        return flat(method.flat.rho, method.flat.epsilon, method.flat.look_behind)
+        return flat(method.flat.rho, method.flat.epsilon)
     return first_order
 
 

@@ -32,8 +32,7 @@ def activated(x: Tensor, how: str) -> Tensor:
     return x if how == "none" else x.relu()
 
 
-def averaged_alike(maps: Sequence[Tensor]) -> list[Tensor]:
-    """Maps [B, C, H, W], the larger ones averaged to the size of the smallest (inputs of a reduction cell)."""
-    height, width = min(x.shape[2:] for x in maps)
+def averaged(maps: Sequence[Tensor], height: int, width: int) -> list[Tensor]:
+    """Maps [B, C, H, W], the larger ones averaged to this size (inputs of a reduction cell)."""
     sizes = [(x.shape[2] // height, x.shape[3] // width) for x in maps]
     return [x if size == (1, 1) else F.avg_pool2d(x, size) for x, size in zip(maps, sizes, strict=True)]

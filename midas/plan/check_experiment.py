@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from midas.config.keys import Experiment
-from midas.config.method import Method
+from midas.config.method import ATTENTION, Method
 from midas.config.parts import PARTS
 from midas.config.settings import Cost, Transfer
 from midas.images.datasets import IMAGE_FOLDERS, Dataset
@@ -136,7 +136,7 @@ def _method_problems(
         yield f"{method_key}.warmup_epochs: {warmup} is not allowed; fewer than the epochs of {key}.search ({epochs})"
     if method.distribution == "pairs" and space.kept_edges != 2:
         yield f"{method_key}.distribution: 'pairs' is not allowed in {space.name}, which keeps all edges; allowed: edge, node"
-    if method.weights == "attention":
+    if method.weights in ("attention", "static"):
         yield from _attention_problems(experiment, method, method_key, key)
     for problem in _map_problems(space, experiment, dataset.image, method, f" on {dataset.name}"):
         yield f"{method_key}.patch_size: {problem}"
@@ -163,13 +163,19 @@ def _part_problems(space: Space, experiment: Experiment, method: Method, method_
         yield f"{method_key}.perturbation: not allowed beside alignment, whose finite difference its draws would change"
     if "beta" in parts and method.weights != "static":
         yield f"{method_key}.beta: not allowed with weights {method.weights!r}; it is a term of static logits"
-    if method.weights == "attention" and method.projections == "frozen":
+    learns = method.projections == "learned" or method.learn_scale or method.none_logit == "learned"
+    if method.weights == "attention" and not learns:
         for name in {"unrolled", "flat"} & set(parts):
             yield f"{method_key}.{name}: not allowed with frozen projections, which take no step"
     if method.weights == "attention" and method.mixing == "patch":
         for name in ("alignment", "perturbation"):
             if name in parts:
                 yield f"{method_key}.{name}: not allowed with mixing 'patch'; it changes the weights of whole images"
+    softmax = method.distribution or ("pairs" if method.weights == "attention" and space.kept_edges == 2 else "edge")
+    if "perturbation" in parts and softmax != "edge":
+        yield f"{method_key}.perturbation: not allowed with the softmax over {softmax}; it makes an edge's weights sum to 1: edge"
+    if "taken" in parts and method.warmup_epochs:
+        yield f"{method_key}.taken: not allowed with warmup_epochs, in which the architecture stays as it was drawn"
     if method.taken and method.taken.patience and method.taken.patience >= experiment.search.epochs:
         yield (
             f"{method_key}.taken.patience: {method.taken.patience} is not allowed; fewer than the epochs of {key}.search "
@@ -179,6 +185,15 @@ def _part_problems(space: Space, experiment: Experiment, method: Method, method_
 
 def _attention_problems(experiment: Experiment, method: Method, method_key: str, key: str) -> Iterator[str]:
     """Options of the attention that would do nothing, or leave nothing."""
+    if method.weights != "attention":
+        for name, usual in ATTENTION.items():
+            if getattr(method, name) != usual:
+                yield f"{method_key}.{name}: not allowed with weights {method.weights!r}, which has no attention"
+        return
+    if method.projections == "frozen" and method.weight_decay is not None:
+        yield f"{method_key}.weight_decay: not allowed with frozen projections, which don't decay"
+    if method.decoupled_weight_decay and (method.projections == "frozen" or method.weight_decay == 0):
+        yield f"{method_key}.decoupled_weight_decay: not allowed where nothing decays"
     if method.projected == "maps" and method.activation == "none":
         yield f"{method_key}.projected: 'maps' is not allowed without an activation, with which alone it differs from 'means'"
     if method.normalise == "layer_norm" and experiment.search.channels == 1:

@@ -42,6 +42,13 @@ def test_the_lowest_sum_of_four_ranks_is_chosen_and_equal_values_share_a_rank():
     assert chosen(shallow, deep) == "length"
 
 
+def test_means_that_differ_in_their_last_bit_alone_are_equal():
+    shared = {"length": 1 / 6 + 1 / 3 + 1 / 2, "relu": 1 / 2 + 1 / 3 + 1 / 6}
+    assert shared["length"] != shared["relu"]
+    found = choice.ranks(table(agreement_between_seeds=shared), table()).set_index("method")
+    assert found.loc["length", "rank_agreement_shallow"] == found.loc["relu", "rank_agreement_shallow"]
+
+
 def test_a_tie_goes_to_the_way_nearest_to_the_former_default():
     assert chosen(table(), table()) == "scaled_decay"
     assert [choice.differing(name) for name in ("scaled_detached_decay", "length", "relu_detached")] == [1, 3, 6]

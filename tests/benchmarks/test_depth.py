@@ -28,5 +28,9 @@ def test_rows_that_a_file_holds_are_not_measured_again(tmp_path, monkeypatch):
     depth.measure(tmp_path / "a.json", methods, tmp_path, 1)
     assert len(asked) == many
     assert "| static | 1.00 [1.00, 1.00] |" in depth.table(json.loads((tmp_path / "a.json").read_text()))
-    depth.measure(tmp_path / "a.json", methods, tmp_path, 2)  # another number of threads rounds otherwise
+    other = {"static": depth.METHODS["depth"]["static"].model_copy(update={"warmup_epochs": 1})}
+    depth.measure(tmp_path / "a.json", other, tmp_path, 1)
     assert len(asked) == 2 * many
+    assert len(json.loads((tmp_path / "a.json").read_text())["gradients"]) == sum(map(len, depth.DEPTHS.values()))
+    depth.measure(tmp_path / "a.json", methods, tmp_path, 2)  # another number of threads rounds otherwise
+    assert len(asked) == 3 * many

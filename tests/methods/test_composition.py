@@ -51,9 +51,12 @@ def test_each_part_changes_a_search_of_each_source_that_it_goes_with(part, sourc
     assert all(p.isfinite().all() for p in parameters(own))
 
 
-@pytest.mark.parametrize("part", ["A2M", "Lambda", "SDARTS random"])
+PARTS_OF_A_SEARCH = {**PARTS, "taken": {"taken": {"by": "valid_accuracy"}}}
+
+
+@pytest.mark.parametrize("part", ["A2M", "Lambda", "SDARTS random", "SDARTS adversarial", "taken"])
 def test_a_search_with_a_part_is_killed_and_resumed(part, search_run, tmp_path, monkeypatch):
-    run = search_run(method={"weights": "static", **PARTS[part]})
+    run = search_run(method={"weights": "static", **PARTS_OF_A_SEARCH[part]})
     reference = finished(run, tmp_path / "whole")
 
     class KilledError(Exception):

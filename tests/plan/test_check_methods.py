@@ -7,6 +7,7 @@ from midas.plan.check import load
 
 MIDAS, STATIC, NAS = "methods.midas", "methods.static", "experiments.0"
 ON_PATCHES = "not allowed with mixing 'patch'; it changes the weights of whole images"
+SUMS = "it makes an edge's weights sum to 1: edge"
 BESIDE = "not allowed beside alignment, whose finite difference its draws would change"
 REFUSED = [
     ({"projected": "maps"}, "projected: 'maps' is not allowed without an activation, with which alone it differs from 'means'"),
@@ -15,12 +16,17 @@ REFUSED = [
     ({"beta": {}}, "beta: not allowed with weights 'attention'; it is a term of static logits"),
     ({"beta": 3}, "beta: 3 is not allowed; must be keys with values"),
     ({"flat": {"rho": -1}}, "flat.rho: -1 is not allowed; input should be greater than or equal to 0"),
-    ({"flat": {"radius": 1}}, "flat.radius: unknown key; allowed: rho, epsilon, look_behind"),
+    ({"flat": {"radius": 1}}, "flat.radius: unknown key; allowed: rho, epsilon"),
     ({"flat": {}, "unrolled": {}}, "flat: not allowed beside unrolled; a method has one kind of architecture step"),
     ({"projections": "frozen", "flat": {}}, "flat: not allowed with frozen projections, which take no step"),
     ({"mixing": "patch", "perturbation": {}}, f"perturbation: {ON_PATCHES}"),
     ({"alignment": {}, "perturbation": {}}, f"perturbation: {BESIDE}"),
     ({"taken": {"patience": 50}}, "taken.patience: 50 is not allowed; fewer than the epochs of experiments.0.search (8)"),
+    ({"weights": "static", "normalise": "length"}, "normalise: not allowed with weights 'static', which has no attention"),
+    ({"projections": "frozen", "weight_decay": 0}, "weight_decay: not allowed with frozen projections, which don't decay"),
+    ({"weight_decay": 0, "decoupled_weight_decay": True}, "decoupled_weight_decay: not allowed where nothing decays"),
+    ({"warmup_epochs": 1, "taken": {}}, "taken: not allowed with warmup_epochs, in which the architecture stays as it was drawn"),
+    ({"distribution": "node", "perturbation": {}}, f"perturbation: not allowed with the softmax over node; {SUMS}"),
     ({"weights": "random", "flat": {}}, "flat: not allowed with weights 'random', which is not searched"),
 ]  # fmt: skip
 
@@ -30,6 +36,12 @@ def test_what_makes_no_sense_is_one_line(raw, keys, line):
     for key, value in keys.items():
         put(raw, f"{MIDAS}.{key}", value)
     assert f"{MIDAS}.{line}" in problems(raw)
+
+
+def test_frozen_projections_beside_what_learns_are_no_mistake(raw):
+    for key, value in {"projections": "frozen", "learn_scale": True, "flat": {}}.items():
+        put(raw, f"{MIDAS}.{key}", value)
+    assert load(raw)
 
 
 @pytest.mark.parametrize("part", ["unrolled", "flat", "alignment"])

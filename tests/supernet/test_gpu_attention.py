@@ -111,6 +111,15 @@ def check(what, dtype, pairs):
     assert backward(node=what, attended=attended, **given, learn=False)[2:] == (None, None)
 
 
+def test_what_is_no_number_stays_so_through_a_relu():
+    what = make(4, ENTRIES["edges"])._replace(relu=True)
+    what.inputs[0][0, 0, 0] = torch.nan
+    for functions in (attention, on_cpu):
+        attended, _, _ = functions.attend(what)
+        assert attended.p[0].isnan().any()
+        assert attended.p[1].isfinite().all()
+
+
 @pytest.mark.parametrize("channels", [1, 20])
 @pytest.mark.parametrize("entries", ENTRIES.values(), ids=ENTRIES)
 def test_attention_and_its_gradients(channels, entries, dtype):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from itertools import combinations
 from pathlib import Path
@@ -56,16 +57,18 @@ GENOTYPE = "decode/genotype.json"
 NOTES = (
     "PS: side of a patch in pixels, none for global average pooling. W_K: shared by all candidates of a node, or one per "
     "operation. Mixing: by the image's averaged weights, or by each patch's own. W_Q, W_K: learned, or left as drawn.",
-    "Supernet: accuracy on the validation half. Entropy: of the weights of an edge's operations, in nats, in the last epoch "
+    "Supernet: accuracy on the validation half. Entropy: of the weights of an edge's operations, in nats, in the decoded epoch "
     "(ln k for k equal weights). Std of p: of a weight over the images, mean over all weights that vary.",
     "Agreement: share of equal (edge, operation) in the decoded cells of two seeds, mean over pairs of seeds. Free: "
     "operations without parameters (skip, pooling, none, noise) in a decoded cell, mean over its kinds of cell.",
 )
 
 
-def last_entropy(path: Path) -> float:
-    """Entropy in the last epoch of a search's history.csv."""
-    return float(load_table(path, ("epoch", "entropy"))["entropy"].iloc[-1])
+def decoded_entropy(path: Path) -> float:
+    """Entropy of a search's history.csv in the epoch that is decoded: the last, unless metrics.json says otherwise."""
+    rows = load_table(path, ("epoch", "entropy"))["entropy"]
+    metrics = json.loads(path.with_name("metrics.json").read_text())
+    return float(rows.iloc[metrics.get("decoded_epoch", len(rows)) - 1])
 
 
 def spread_over_images(path: Path) -> float:
@@ -104,7 +107,7 @@ def agreement(genotypes: list[Genotype]) -> float:
 
 
 VALID = Quantity("supernet_valid_accuracy", "search/metrics.json", runs.number("valid_accuracy"))
-ENTROPY = Quantity("entropy", "search/history.csv", last_entropy)
+ENTROPY = Quantity("entropy", "search/history.csv", decoded_entropy)
 SPREAD = Quantity(
     "p_std_over_images", "search/arch.npz", spread_over_images, missing="the weights are the same for all images"
 )

@@ -24,7 +24,6 @@ struct Projected {
     template <int N>
     S centre(S* y) const {
         const i64 C = a.channels;
-        Lane<S, N> sum = {};
         if (normalise == LAYER_NORM) {
             S mean = 0;
             for (i64 j = 0; j < C; j++) mean += y[j];

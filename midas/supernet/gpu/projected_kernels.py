@@ -26,7 +26,7 @@ ADDED = tl.constexpr(EPSILON)
 @triton.jit
 def _activated(y, RELU: tl.constexpr):
     if RELU:
-        y = tl.where(y > 0, y, 0)
+        y = tl.where(y <= 0, 0, y)  # what is no number stays so
     return y
 
 

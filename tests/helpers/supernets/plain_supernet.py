@@ -102,7 +102,7 @@ class PlainCell(nn.Module):
         name, projections = str(node), self.key[str(node)]
         of = {key: projections[self.space.operations.index(key[1]) if len(projections) > 1 else 0] for key in maps}
         if self.method.projected == "maps":
-            side = min(x.shape[2] for x in sources)
+            side = next(iter(maps.values())).shape[2]
             sources = [F.adaptive_avg_pool2d(x, side) for x in sources]
             query = patches(self.activate(pixels(torch.cat(sources, 1), self.query[name]), (0, 2, 3)), grid)
             keys = {key: patches(self.activate(pixels(x, of[key]), (0, 2, 3)), grid) for key, x in maps.items()}
