@@ -50,6 +50,8 @@ def test_every_way_to_compute_equals_the_oracle(space, way, layout):
 def test_supernet_equals_the_oracle_in_outputs_weights_and_all_gradients(space, options, monkeypatch):
     if space.kept_edges is None and options.get("distribution") == "pairs":
         pytest.skip("pairs are refused where a node keeps all edges")
+    if space.name in ("s1", "s2", "s3", "s4") and {"normalise", "activation", "learn_scale"} & options.keys():
+        pytest.skip("what differs from DARTS's space has no part in it, and mixed has it too")
     if options.get("offer_none") and space.with_none() == space:
         pytest.skip("it is offered already")
     for module in (operations, candidates):  # the same "noise" (S4) on both sides
