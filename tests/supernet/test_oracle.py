@@ -57,7 +57,7 @@ def cases():
             yield pytest.param(space, options, id=f"{name}-{title}")
 
 
-@pytest.mark.parametrize(("space", "options"), cases())
+@pytest.mark.parametrize(("space", "options"), list(cases()))
 def test_supernet_equals_the_oracle_in_outputs_weights_and_all_gradients(space, options, monkeypatch):
     for module in (operations, candidates):  # the same "noise" (S4) on both sides
         monkeypatch.setattr(module, "noise", still)
