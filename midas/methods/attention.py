@@ -110,12 +110,10 @@ class AttentionMixing(Source):
         """
         slots, name, how = self.slots[node], str(node), self.method
         query, key = self.query[name], self.key[name]
-        scale = self.log_scale[name].exp() if name in self.log_scale else self.scale
         inputs, keys = inputs.to(query.dtype), keys.to(query.dtype)
-        if (
-            how.normalise == how.activation == "none"
-        ):  # q . (W_K k) = (W_K^T q) . k: project the query back, not every key
-            back = (inputs @ (scale * query).mT) @ key.transpose(0, 1).flatten(1)
+        if how.normalise == how.activation == "none":
+            # q . (W_K k) = (W_K^T q) . k: project the query back, not every key
+            back = (inputs @ (self._scale(name) * query).mT) @ key.transpose(0, 1).flatten(1)
             back = back.unflatten(2, (-1, keys.shape[3]))  # [B, R, O or 1, C]
             if self.per_operation:
                 back = back[:, :, slots.operation]
@@ -125,12 +123,15 @@ class AttentionMixing(Source):
 
     def _products(self, node: int, queries: Tensor, keys: Tensor) -> Tensor:
         """Logits [B, R, K] of projected means over patches: queries [B, R, C] and keys [B, K, R, C]."""
-        name, how = str(node), self.method
-        scale = self.log_scale[name].exp() if name in self.log_scale else self.scale
+        how = self.method
         if how.projected == "means":
             queries, keys = activated(queries[:, None], how.activation)[:, 0], activated(keys, how.activation)
         queries, keys = normalised(queries, how.normalise), normalised(keys, how.normalise)
-        return (scale * queries[:, None] * keys).sum(3).mT
+        return (self._scale(str(node)) * queries[:, None] * keys).sum(3).mT
+
+    def _scale(self, name: str) -> Tensor | float:
+        """Of a node's products, learned or fixed."""
+        return self.log_scale[name].exp() if name in self.log_scale else self.scale
 
     def _placed(self, node: int, products: Tensor) -> Tensor:
         """Logits [B, R, E, O] from those of the candidates [B, R, K]."""
