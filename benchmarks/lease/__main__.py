@@ -1,7 +1,7 @@
 """A GPU for a quarter of an hour, used to its last second: checks, measurements and searches that the next slice goes on with.
 
 ``python -m benchmarks.lease --minutes 12 --out FOLDER [--resume FOLDER] [--data FOLDER] [--table FILE] [--split FILE]
-[--device cuda|cpu] [--only PART ...] [--other-code]``
+[--config FILE] [--at-once N] [--device cuda|cpu] [--only PART ...] [--other-code]``
 
 Each part is a process, so that what a device does to one ends no other, with a share of the time: right (a minute), fast (a
 minute and a half), search (all that is left). What a part knows is on disk at once. The report is written in any case, and in
@@ -30,7 +30,6 @@ from benchmarks.lease.slices import SEARCHED, WAYS, Rows, Slice, is_wrong, left,
 from midas.config.reading import read_config
 from midas.files.disk import claim
 from midas.files.writing import write_text
-from midas.running.provenance import ROOT
 
 SHARES = {"right": (60.0, 1 / 9), "fast": (90.0, 1 / 6)}
 """Seconds of a part, and the most of a slice."""
@@ -75,9 +74,9 @@ def _search_before() -> dict[str, Any]:
         return {}
 
 
-def write_config(asked: Slice, way: str, paths: dict[str, str]) -> None:
+def write_config(source: Path, asked: Slice, way: str, paths: dict[str, str]) -> None:
     """Write the configuration of the searches, which the workflow can read too."""
-    raw = read_config(ROOT / "config/lease.yaml", []) | {"device": asked.device, **paths}
+    raw = read_config(source, []) | {"device": asked.device, **paths}
     search = raw["experiments"][0]["search"]
     if asked.tiny:
         raw |= {
@@ -132,7 +131,7 @@ def run_parts(options: argparse.Namespace, asked: Slice, parts: Parts, say: Call
         if way is None:
             failed.append(f"search: left out, since {FALLBACK} was found wrong, and no other way right")
             break
-        write_config(asked, way, linked(options))
+        write_config(options.config, asked, way, linked(options))
         checked = "" if way in right_ways(SEARCHED) else ", which was not checked whole"
         say(f"search: {max(0.0, left(until)):.0f} s, by {way!r}{checked}")
         failed += parts.run("searches", until, ())
@@ -175,7 +174,7 @@ def main() -> int:
         )
         return 2
     tiny = options.device == "cpu" and options.data is None
-    told = options.other_code, options.fail
+    told = options.other_code, options.fail, options.at_once
     asked = Slice(options.device, options.minutes, options.only, tiny, *told)
     asked.write()
     start = time.monotonic()

@@ -1,9 +1,9 @@
 """Compiles the Triton kernels of a slice for a GPU that isn't here, so that none of its minutes go into that.
 
-``python -m benchmarks.lease.compiled FOLDER [--capability 90]`` fills FOLDER/triton, the cache of kernels of a slice, with the
-Triton that is installed (its version must be that of the GPU's machine). Kernels are compiled as a call with such arguments
-would have them compiled, and not called: the passes run on the CPU, with whatever lies in memory in place of results. What part 3
-needs comes first; all of it takes some ten minutes of a core.
+``python -m benchmarks.lease.compiled FOLDER [--config FILE] [--capability 90]`` fills FOLDER/triton, the cache of kernels of a
+slice, with the Triton that is installed (its version must be that of the GPU's machine). Kernels are compiled as a call with such
+arguments would have them compiled, and not called: the passes run on the CPU, with whatever lies in memory in place of results.
+What part 3 needs comes first; all of it takes some ten minutes of a core.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from unittest.mock import patch
 import torch
 
 from benchmarks.contest.contestants import CELLS
+from benchmarks.lease.options import CONFIG
 from benchmarks.lease.right import CASES, Case, batch, size_of
 from benchmarks.lease.slices import SEARCHED
 from midas.config.keys import parse
@@ -30,7 +31,6 @@ from midas.config.method import Method
 from midas.config.reading import read_config
 from midas.config.settings import Search
 from midas.methods.composition import compose
-from midas.running.provenance import ROOT
 from midas.spaces import get_space
 from midas.supernet.cpu import kernels
 from midas.training.bilevel import Bilevel, make_supernet
@@ -92,18 +92,20 @@ def main() -> int:
         prog="python -m benchmarks.lease.compiled", description=str(__doc__).partition("\n")[0]
     )
     parser.add_argument("folder", type=Path, help="folder of the slice that will run")
+    parser.add_argument("--config", type=Path, default=CONFIG, help="of the slice's searches")
     parser.add_argument("--capability", type=int, default=90, help="of the GPU, as 90 for Hopper")
     options = parser.parse_args()
     os.environ["TRITON_CACHE_DIR"] = str((options.folder / "triton").resolve())
-    config, start = parse(read_config(ROOT / "config/lease.yaml", [])), time.monotonic()
-    searched = [(SEARCHED, method) for method in config.methods.values()]
-    measured = [(space, Method(weights=weights)) for space in CELLS for weights in ("attention", "static")]
+    config, start = parse(read_config(options.config, [])), time.monotonic()
+    channels = config.experiments[0].search.channels
+    searched = [(SEARCHED, method, channels) for method in config.methods.values() if method.weights != "random"]
+    measured = [(space, Method(weights=weights), 16) for space in CELLS for weights in ("attention", "static")]
     with without_gpu(compiler(options.capability)):
-        for space, method in (*searched, *measured):
+        for space, method, channels in (*searched, *measured):
             cells = 1 if space == SEARCHED else CELLS[space]  # all cells of a stage have the same kernels
             x, y = torch.randn(64, 3, 32, 32), torch.randint(10, (64,))
-            passes(space, method, x, y, channels=16, cells=cells, precision="bfloat16")
-            _say(options.folder, start, f"{space}, {method.weights}")
+            passes(space, method, x, y, channels=channels, cells=cells, precision="bfloat16")
+            _say(options.folder, start, f"{space}, {method.weights}, {channels} channels")
         for case in CASES:
             _check(case)
             _say(options.folder, start, f"part 1: {', '.join(case)}")

@@ -7,13 +7,14 @@ import ctypes
 import sys
 from pathlib import Path
 
-from benchmarks.lease.slices import PARTS
-from midas.config.keys import ConfigError
+from benchmarks.lease.slices import PARTS, SEARCHED
+from midas.config.keys import ConfigError, parse
 from midas.config.reading import read_config
 from midas.plan.check import load
 from midas.running.provenance import ROOT
 
 LEAST_MINUTES = 1.0
+CONFIG = ROOT / "config/lease.yaml"
 
 
 def options_of(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -30,6 +31,10 @@ def options_of(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--split", type=Path, help="index lists of the benchmark's halves; without it halves are random"
     )
+    parser.add_argument(
+        "--config", type=Path, default=CONFIG, help="configuration of the searches (default: config/lease.yaml)"
+    )
+    parser.add_argument("--at-once", type=int, help="searches at once (default: as many as were measured to pay)")
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
     parser.add_argument(
         "--only", nargs="+", choices=PARTS, default=list(PARTS), help="parts that are run; the report always is"
@@ -41,7 +46,7 @@ def options_of(arguments: list[str] | None = None) -> argparse.Namespace:
     if problems:
         print("\n".join(f"error: {problem}" for problem in problems), file=sys.stderr)
         sys.exit(2)
-    for name in ("out", "resume", "data", "table", "split"):
+    for name in ("out", "resume", "data", "table", "split", "config"):
         if (path := getattr(options, name)) is not None:
             setattr(options, name, path.resolve())
     return options
@@ -51,6 +56,8 @@ def _problems(options: argparse.Namespace) -> list[str]:
     found = []
     if not LEAST_MINUTES <= options.minutes < float("inf"):
         found.append(f"--minutes {options.minutes:g} is not allowed; a number of at least {LEAST_MINUTES:g}")
+    if options.at_once is not None and options.at_once < 1:
+        found.append(f"--at-once {options.at_once} is not allowed; a number of at least 1")
     if options.device == "cuda" and not has_gpu():
         found.append("--device cuda is not allowed: no GPU is found here; allowed: cpu")
     out = options.out.resolve()
@@ -60,8 +67,15 @@ def _problems(options: argparse.Namespace) -> list[str]:
         found.append(f"--out {options.out} is not allowed: it lies in the folder of --resume")
     if options.resume is not None and not options.resume.is_dir():
         found.append(f"--resume {options.resume} is not an existing folder")
-    raw = read_config(ROOT / "config/lease.yaml", []) | {"device": "auto", "claims": str(ROOT / "config/claims.yaml")}
     keys = {"data_root": options.data, "nas_bench_201_table": options.table, "cifar10_split": options.split}
+    try:
+        raw = read_config(options.config, []) | {"device": "auto", "claims": str(ROOT / "config/claims.yaml")}
+        experiments = [(one.space, one.dataset) for one in parse(raw).experiments]
+    except ValueError as error:
+        name = options.config
+        return [*found, *(f"--config {name}: {line.removeprefix(f'{name}: ')}" for line in str(error).splitlines())]
+    if experiments != [(SEARCHED, "cifar10")]:
+        return [*found, f"--config {options.config} is not allowed: one experiment, of {SEARCHED} on cifar10"]
     raw["experiments"][0]["methods"] = []  # nothing is trained, whether there is a table or not
     try:
         load(raw | {key: str(path) for key, path in keys.items() if path is not None})

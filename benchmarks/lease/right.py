@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from unittest.mock import patch
 
 import torch
@@ -93,12 +93,15 @@ class Case(NamedTuple):
     weights: str
     distribution: str
     normalise: str = "none"
+    projected: str = "means"
 
     @property
     def method(self) -> Method:
-        """The method of its searches."""
-        keys = {"weights": self.weights, "distribution": self.distribution, "normalise": self.normalise}
-        return Method.model_validate({**keys, "patch_size": 8})
+        """The method of its searches: with length 1 the product times 4, with projected maps a ReLU of them."""
+        keys: dict[str, Any] = self._asdict() | {"patch_size": 8}
+        keys |= {"scale": 4.0} if self.normalise == "length" else {}
+        keys |= {"activation": "relu"} if self.projected == "maps" else {}
+        return Method.model_validate({key: value for key, value in keys.items() if key != "space"})
 
 
 CASES = [
@@ -108,7 +111,8 @@ CASES = [
     for weights in ("attention", "static")
     if (space, distribution) != (SEARCHED, "pairs")  # whose first node has one edge
 ]
-CASES += [Case(SEARCHED, "attention", "edge", "length"), Case("darts", "attention", "pairs", "length")]
+CASES[2:2] = [Case(SEARCHED, "attention", "edge", "length", projected) for projected in ("means", "maps")]
+CASES += [Case("darts", "attention", "pairs", "length")]
 
 
 class Found(NamedTuple):

@@ -239,7 +239,7 @@ def main(until: float) -> None:
     run = waiting[0].run
     halves, (images, _) = halves_of(plan, run), load(run.dataset, device)
     data, epoch_steps = digests(images, halves), min(map(len, halves)) // run.search.batch_size
-    count = at_once(Rows("fast").read(), told.device)
+    count = told.at_once or at_once(Rows("fast").read(), told.device)
     search_settings = waiting[0].run.search.model_dump(mode="json", include={"precision", "merge_edges", *ROUNDING})
     Rows("slices").add(**machine(device), **search_settings, at_once=count, minutes=told.minutes)
     take_turns(waiting, count, lambda search: search.start(images, device, data, told.other_code), epoch_steps, rows)

@@ -41,6 +41,7 @@ class Slice:
         tiny: sizes of seconds, for a CPU.
         other_code: whether searches go on that other code began.
         fail: part that fails, for tests.
+        at_once: searches side by side; None: as many as were measured to pay.
     """
 
     device: str
@@ -49,6 +50,7 @@ class Slice:
     tiny: bool = False
     other_code: bool = False
     fail: str | None = None
+    at_once: int | None = None
 
     def write(self) -> None:
         """Into the current folder, which is that of the slice."""

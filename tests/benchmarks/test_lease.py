@@ -180,10 +180,10 @@ def test_asked_to_stop_it_saves_reports_and_another_folder_goes_on(whole, tmp_pa
     assert refused.returncode == 2
     assert "are not those of its report; one is missing or damaged" in refused.stderr
     assert sorted(path.name for path in (tmp_path / "third").iterdir()) == ["lock"]
-    done = run(second, "--resume", str(first / "carry"), "--only", "search")
+    done = run(second, "--resume", str(first / "carry"), "--only", "search", "--at-once", "2")
     assert done.returncode == 0, done.stdout + done.stderr
     assert {row["state"] for row in found(second)["searches"]} == {"finished"}
-    assert len(found(second)["slices"]) == 2
+    assert [row["at_once"] for row in found(second)["slices"]] == [1, 2]
     for search in SEARCHES:
         for name in FILES[1:]:
             assert (folder(second, *search) / name).read_bytes() == (folder(whole, *search) / name).read_bytes()

@@ -22,6 +22,12 @@ from benchmarks.lease.options import has_gpu
         (["--table", "nowhere"], "error: --table: nowhere: not a readable table"),
         (["--split", "README.md"], "error: --split: README.md: not a JSON file with the index lists train and valid"),
         (["--resume", "nowhere"], "error: --resume nowhere is not an existing folder"),
+        (["--config", "nowhere.yaml"], "error: --config nowhere.yaml: can't be read"),
+        (
+            ["--config", "config/test.yaml"],
+            "error: --config config/test.yaml is not allowed: one experiment, of nas_bench_201 on cifar10",
+        ),
+        (["--at-once", "0"], "error: --at-once 0 is not allowed; a number of at least 1"),
         (["--only", "search", "seek"], "argument --only: invalid choice: 'seek'"),
     ],
 )

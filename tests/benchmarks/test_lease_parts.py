@@ -11,7 +11,7 @@ from places import ROOT
 from benchmarks.lease import __main__ as lease
 from benchmarks.lease import packing, report
 from benchmarks.lease.searches import at_once
-from benchmarks.lease.slices import STRUCK, Rows, is_wrong, own_failure, right_ways, strike
+from benchmarks.lease.slices import STRUCK, Rows, Slice, is_wrong, own_failure, right_ways, strike
 from midas.config.keys import parse
 from midas.config.reading import read_config
 from midas.plan.check import load
@@ -23,6 +23,17 @@ def test_the_configuration_of_the_searches_can_be_planned(shared_data):
     table = shared_data / "nas_bench_201/nas_bench_201.csv.gz"
     plan = load(read_config(ROOT / "config/lease.yaml", [f"nas_bench_201_table={table}"]))
     assert len(list(plan.cells(searched=True))) == 8
+
+
+def test_searches_of_another_configuration_are_searched_by_the_way_that_is_fast(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    source = ROOT / "config/attention_deep_cpu.yaml"
+    lease.write_config(source, Slice("cuda", 9, ["search"]), "kernels", {"data_root": "data"})
+    written, given = read_config(Path("config.yaml"), []), read_config(source, [])
+    search = {"precision": "bfloat16", "merge_edges": True, "cuda_graph": True, "triton": True}
+    assert {key for key in given if written[key] != given[key]} == {"device", "experiments"}
+    assert written["experiments"][0] == given["experiments"][0] | {"search": given["experiments"][0]["search"] | search}
+    assert (written["device"], written["data_root"]) == ("cuda", "data")
 
 
 def test_fewest_searches_at_once_that_pay():
