@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from midas.networks.depthwise import Depthwise
+from midas.networks.pooling import AveragePool
 
 Norm = Callable[[int], nn.Module]
 """Makes the normalisation of a number of channels: ``nn.BatchNorm2d`` in a found network, another one in the search."""
@@ -98,7 +99,7 @@ OPERATIONS: dict[str, Callable[[int, int, Norm], nn.Module]] = {
     "noise": lambda channels, stride, norm: Noise(stride),
     "skip_connect": _skip,
     "max_pool_3x3": lambda channels, stride, norm: nn.MaxPool2d(3, stride, 1),
-    "avg_pool_3x3": lambda channels, stride, norm: nn.AvgPool2d(3, stride, 1, count_include_pad=False),
+    "avg_pool_3x3": lambda channels, stride, norm: AveragePool(stride),
     "sep_conv_3x3": lambda channels, stride, norm: SeparableConv(channels, 3, stride, norm, repeats=2),
     "sep_conv_5x5": lambda channels, stride, norm: SeparableConv(channels, 5, stride, norm, repeats=2),
     "dil_conv_3x3": lambda channels, stride, norm: SeparableConv(channels, 3, stride, norm, dilation=2),

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from midas.networks.depthwise import Depthwise
 from midas.networks.operations import noise
+from midas.networks.pooling import AveragePool
 from midas.spaces import CellSpec
 from midas.supernet.mixture import Candidate, average_pool, convolved, normalised, plain, unchanged
 from midas.supernet.patches import Grid
@@ -104,7 +105,7 @@ class Pooling(nn.Module):
         super().__init__()
         self.normalised, self.stride = normalised, stride
         self.by_hand = fast and kind == "avg"
-        self.pool = nn.MaxPool2d(3, stride, 1) if kind == "max" else nn.AvgPool2d(3, stride, 1, count_include_pad=False)
+        self.pool = nn.MaxPool2d(3, stride, 1) if kind == "max" else AveragePool(stride)
 
     def forward(self, raw: Tensor, active: Tensor, wide: Tensor) -> Tensor:
         """See `make_candidate`."""

@@ -10,10 +10,23 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from midas.networks.pooling import average, average_backward
 from midas.supernet.patches import Grid, patch_rows, pool_patches, split_rows, widened
+
+__all__ = [
+    "EPSILON",
+    "Gradients",
+    "Observed",
+    "Term",
+    "average",
+    "average_backward",
+    "enter",
+    "leave",
+    "mix",
+    "mix_backward",
+]
 
 EPSILON = 1e-5
 """Added to a variance, as ``nn.BatchNorm2d`` does."""
@@ -142,14 +155,3 @@ def mix_backward(
     total, weights = wide.sum((2, 3)), p.t()[..., None]
     for_p = (products * scales[:, None] + total * shifts[:, None]).sum(2).t().sum_to_size(p.shape)
     return wide, for_p, (products * weights).sum(1), (total * weights).sum(1)
-
-
-def average(x: Tensor, stride: int) -> Tensor:
-    """avg_pool_3x3: the mean of those of 3x3 pixels that lie inside the map."""
-    return F.avg_pool2d(x, 3, stride, 1, count_include_pad=False)
-
-
-def average_backward(gradient: Tensor, like: Tensor, stride: int) -> Tensor:
-    """Gradient of what `average` was given, a map like `like`."""
-    options = [3, 3], [stride, stride], [1, 1], False, False, None
-    return torch.ops.aten.avg_pool2d_backward(gradient, like, *options)

@@ -8,6 +8,7 @@ from published_cells import DARTS_V2
 from torch import nn
 
 from midas.networks.operations import OPERATIONS, FactorizedReduce, Noise, make
+from midas.networks.pooling import average_backward, without_padding
 from midas.networks.skeletons import build, set_drop_path
 from midas.spaces.genotype import parse
 from midas.supernet import candidates
@@ -87,3 +88,26 @@ def test_a_seed_drops_the_same_paths_for_every_layout_and_type():
 def test_unknown_operation_is_refused_with_those_allowed():
     with pytest.raises(ValueError, match=r"'conv_7x7' does not exist; allowed: none, noise, skip_connect"):
         make("conv_7x7", 4)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("side", [2, 5, 8])
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+def test_the_gradient_of_average_pooling_without_padding_is_that_with_padding(stride, side, layout):
+    like = torch.randn(2, 3, side, side + 1, dtype=torch.float64).contiguous(memory_format=layout)
+    gradient = torch.randn(2, 3, -(-side // stride), -(-(side + 1) // stride), dtype=torch.float64)
+    found, expected = (backward(gradient, like, stride) for backward in (without_padding, average_backward))
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+    assert found.is_contiguous(memory_format=layout)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("stride", [1, 2])
+def test_average_pooling_has_the_same_gradient_on_a_gpu(stride):
+    x, pool = torch.randn(2, 3, 8, 8, dtype=torch.float64), make("avg_pool_3x3", 3, stride)
+    found = []
+    for device in ("cpu", "cuda"):
+        image = x.to(device).contiguous(memory_format=torch.channels_last).requires_grad_()
+        pool(image).square().sum().backward()
+        found.append(image.grad.cpu())
+    torch.testing.assert_close(*found, rtol=1e-12, atol=1e-12)
