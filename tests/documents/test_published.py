@@ -28,7 +28,7 @@ PUBLISHED = ROOT / "results/published"
 SIZES = re.findall(r"^\| \[(\w+)/\]", (PUBLISHED / "README.md").read_text(), re.MULTILINE)
 """Those that README.md names: others are a user's own."""
 LARGEST = 30e6
-NUMBER = r"[+\N{MINUS SIGN}-]?\d+(?:,\d{3})*(?:\.\d+)?"
+NUMBER = r"[+\N{MINUS SIGN}-]?\d+(?:,\d{3})*(?:\.\d+)?(?:e-\d+)?"
 BLOCK = re.compile(r"<!-- (results/published/\S+) -->\n(.*?)\n<!-- end -->", re.DOTALL)
 TRACED = re.compile(rf'\[({NUMBER})\]\(([^)\s]+) "([^"]+)"\)')
 """A number in prose: ``[0.21](file "key key")``."""
@@ -139,7 +139,8 @@ SETTINGS = re.compile(
     r"\b5,000 (?:training )?images|[Bb]atches of 32|natural logarithm of [57]|"
     r"learning rates? 0|10,000 (?:training )?images|15 epochs|25,000(?:/25,000| images)|bfloat16|\bps[48]\b|"
     r"\bno\. 9930|\b[CS]\d\b|CIFAR-100?|NAS-Bench-201|"
-    r"(?:patches )?of side [48]|\b[Tt]able \d|\b[Ff]igure \d+|logit 0|Free of [68]|level 0\.05|1/sqrt\(d\)"
+    r"(?:patches )?of side [48]|\b[Tt]able \d|\b[Ff]igure \d+|logit 0|Free of [68]|level 0\.05|1/sqrt\(d\)|"
+    r"\bH200|torch 2\.11|issue 188344|float(?:32|64)|1 - cosine"
 )
 """What is no result: settings of the runs and of the paper, names."""
 
@@ -154,7 +155,8 @@ def untraced(text, folder):
         plain = shown.replace("\N{MINUS SIGN}", "-").replace(",", "").removeprefix("+")
         scale = 100 if keys.endswith(" %") else 1
         found = scale * value_at(folder / name, keys.removesuffix(" %").split())
-        if f"{found:.{len(plain.partition('.')[2])}f}" != plain:
+        mantissa, _, exponent = plain.partition("e")
+        if f"{found:.{len(mantissa.partition('.')[2])}{'e' if exponent else 'f'}}" != plain:
             yield f"{shown}: {name} says {found} at {keys}"
     text = re.sub(r"`[^`]*`|\]\([^)]*\)", "", TRACED.sub("", text), flags=re.DOTALL)
     for number in re.findall(r"\d[\d.,]*", SETTINGS.sub("", " ".join(text.split()))):
@@ -176,6 +178,13 @@ def test_every_number_of_the_readmes_results_is_in_a_published_file():
     text = results_of_the_readme()
     assert BLOCK.search(text)
     assert list(untraced(text, ROOT)) == []
+
+
+def test_every_number_of_what_a_gpu_said_is_in_its_file():
+    text = (ROOT / "benchmarks/README.md").read_text()
+    text = re.search(r"^### What a GPU said first\n(.*?)^What a pass launches", text, re.DOTALL | re.MULTILINE)[1]
+    assert len(TRACED.findall(text)) > 10
+    assert list(untraced(text, ROOT / "benchmarks")) == []
 
 
 def test_a_number_without_a_file_or_another_one_is_found(tmp_path):
