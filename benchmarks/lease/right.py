@@ -48,8 +48,8 @@ BOUNDS = {
     "bfloat16": {"loss": 0.02, "p": 0.05, "cosine": 0.15},
 }
 """To float64: of the loss, relatively; of the weights p; 1 - cosine of all gradients (a ReLU at 0 goes either way, so single ones
-may differ by hundredths). On a CPU, at the search's size, 1e-7, 3e-7 and 1e-5 were seen; in bfloat16 0.002, 0.019 and 0.014. A GPU
-showed that float32 at hundredths means a wrong gradient (benchmarks/README.md)."""
+may differ by hundredths). On a CPU, at the search's size, 1e-7, 3e-7 and 1e-5 were seen; in bfloat16 0.002, 0.019 and 0.014. A
+GPU showed that float32 at hundredths means a wrong gradient (benchmarks/README.md)."""
 GRAPH = 0.05
 """Of what recorded steps change, relatively, of the weights or the architecture: rounding grows from step to step."""
 STEPS = 6
