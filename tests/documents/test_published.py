@@ -7,11 +7,13 @@ import re
 import subprocess
 import sys
 import time
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
+from drawn_figures import drawn
 from places import ROOT
 
 from midas.analysis.claims.writing import write_claims
@@ -117,6 +119,23 @@ def test_tables_and_claims_are_what_the_raw_results_say(size, at_root, tmp_path)
             assert made.read_text() == shipped.read_text(), shipped
     write_claims(PresentRun(config=plan.config), tmp_path)
     assert (tmp_path / "claims.md").read_text() == (folder / "claims.md").read_text()
+
+
+@pytest.mark.parametrize("number", [2, 12])
+def test_a_figure_of_many_methods_stays_on_the_page_and_tells_them_apart(number, at_root):
+    plan = plan_of("attention_cpu")
+    figure = drawn(number, plan.config)
+    assert all(np.array(figure.get_tightbbox().min) >= 0)
+    assert all(np.array(figure.get_tightbbox().max) <= figure.get_size_inches())
+    labels = [ax.xaxis.label.get_window_extent() for ax in figure.axes if ax.get_xlabel()]
+    assert not any(a.overlaps(b) for a, b in combinations(labels, 2))
+    if number == 12:
+        legends = [ax.get_legend() for ax in figure.axes if ax.get_legend()]
+        shown = [text.get_text() for legend in legends for text in legend.get_texts()]
+        assert shown == list(plan.config.methods)
+        for legend in legends:
+            looks = [(line.get_color(), line.get_marker()) for line in legend.get_lines()]
+            assert len(looks) == len(set(looks))
 
 
 def value_at(path, keys):

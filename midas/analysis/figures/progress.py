@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from string import ascii_lowercase
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -32,42 +33,65 @@ def progress(plan: Plan) -> Figure:
     """
     experiments = [e for e in plan.config.experiments if e.space == SPACE]
     looked_up = plan.evaluation(SPACE) == "lookup"
-    figure = Figure(figsize=(WIDTH, 2.4 * len(experiments) + 0.6), layout="constrained")
-    axes = figure.subplots(len(experiments), 2, sharey="row", squeeze=False, width_ratios=[9, 1])
-    for row, experiment, letter in zip(axes, experiments, "abcdefgh", strict=False):
+    rows = [(experiment, methods) for experiment in experiments for methods in _told_apart(plan, experiment)]
+    figure = Figure(figsize=(WIDTH, 2.4 * len(rows) + 0.6), layout="constrained")
+    together = len(rows) > len(experiments) == 1  # parts of one experiment
+    axes = figure.subplots(len(rows), 2, sharey="all" if together else "row", squeeze=False, width_ratios=[9, 1])
+    for row, (experiment, methods), letter in zip(axes, rows, ascii_lowercase, strict=False):
         if looked_up:
-            _draw_looked_up(row, plan, experiment)
-            _draw_final(row[1], plan, experiment, "lookup/metrics.json", "cell", ACCURACY)
+            _draw_looked_up(row, plan, experiment, methods)
+            _draw_final(row[1], plan, experiment, methods, "lookup/metrics.json", "cell", ACCURACY)
         else:
-            _draw_supernet(row[0], plan, experiment)
-            _draw_final(row[1], plan, experiment, "retrain/metrics.json", "test_accuracy")
+            _draw_supernet(row[0], plan, experiment, methods)
+            _draw_final(row[1], plan, experiment, methods, "retrain/metrics.json", "test_accuracy")
             row[1].set_xlabel("final cell\nretrained")
         row[0].xaxis.set_major_locator(MaxNLocator(integer=True))
         row[0].set_xlabel("epoch of the search" + (f" on {experiment.dataset}" if len(experiments) > 1 else ""))
         if len(experiments) > 1:
             panel_label(row[0], letter, experiment.dataset)
-    _legend(figure, plan, experiments, looked_up)
+    if len(rows) == len(experiments):
+        handles = _handles(plan, dict.fromkeys(method for _, methods in rows for method in methods), looked_up)
+        figure.legend(handles=handles, loc="outside upper left", **_columns(handles))
+    else:  # signs mean another method in each row
+        for row, (_, methods) in zip(axes, rows, strict=True):
+            handles = _handles(plan, methods, looked_up)
+            above = (0, 1.12 if len(experiments) > 1 else 1.02)
+            row[0].legend(handles=handles, loc="lower left", bbox_to_anchor=above, borderaxespad=0, **_columns(handles))
     return figure
 
 
-def _runs(plan: Plan, experiment: Experiment, searched: bool = False) -> Iterator[tuple[str, str, Path]]:
-    """Colour, marker and folder of each evaluated cell, those that were searched for alone if asked for."""
+def _told_apart(plan: Plan, experiment: Experiment) -> list[list[str]]:
+    """An experiment's methods, in parts with a colour for each."""
+    parts: dict[int, list[str]] = {}
     for method in experiment.methods:
+        parts.setdefault(_place(plan, method) // len(METHOD_COLOURS), []).append(method)
+    return [parts[number] for number in sorted(parts)]
+
+
+def _runs(
+    plan: Plan, experiment: Experiment, methods: Sequence[str], searched: bool = False
+) -> Iterator[tuple[str, str, Path]]:
+    """Colour, marker and folder of each evaluated cell, those that were searched for alone if asked for."""
+    for method in methods:
         if searched and plan.is_random(method):
             continue
         for seed in plan.config.seeds:
             yield *_look(plan, method), plan.folder(SPACE, experiment.dataset, method, seed)
 
 
+def _place(plan: Plan, method: str) -> int:
+    return list(plan.config.methods).index(method)
+
+
 def _look(plan: Plan, method: str) -> tuple[str, str]:
     """Colour and marker of a method: its place among all methods of the configuration."""
-    place = list(plan.config.methods).index(method) % len(METHOD_COLOURS)
+    place = _place(plan, method) % len(METHOD_COLOURS)
     return METHOD_COLOURS[place], METHOD_MARKERS[place]
 
 
-def _draw_looked_up(axes: Sequence[Axes], plan: Plan, experiment: Experiment) -> None:
+def _draw_looked_up(axes: Sequence[Axes], plan: Plan, experiment: Experiment, methods: Sequence[str]) -> None:
     left, optima = axes[0], set()
-    for colour, _, folder in _runs(plan, experiment, searched=True):
+    for colour, _, folder in _runs(plan, experiment, methods, searched=True):
         history = load_table(folder / "lookup/history.csv", ("epoch", ACCURACY))
         optima.add(load_number(folder / "lookup/metrics.json", "benchmark", ACCURACY, "best"))
         # steps: there is one cell at each epoch, and none between two
@@ -81,8 +105,8 @@ def _draw_looked_up(axes: Sequence[Axes], plan: Plan, experiment: Experiment) ->
     left.margins(x=0.01, y=0.08)
 
 
-def _draw_supernet(ax: Axes, plan: Plan, experiment: Experiment) -> None:
-    for colour, marker, folder in _runs(plan, experiment, searched=True):
+def _draw_supernet(ax: Axes, plan: Plan, experiment: Experiment, methods: Sequence[str]) -> None:
+    for colour, marker, folder in _runs(plan, experiment, methods, searched=True):
         history = load_table(folder / "search/history.csv", ("epoch", "valid_accuracy", "genotype"))
         cells = history["genotype"]
         changed = history[(cells != cells.shift()) & cells.shift().notna()]
@@ -92,13 +116,13 @@ def _draw_supernet(ax: Axes, plan: Plan, experiment: Experiment) -> None:
     ax.margins(x=0.01)
 
 
-def _draw_final(ax: Axes, plan: Plan, experiment: Experiment, file: str, *keys: str) -> None:
+def _draw_final(ax: Axes, plan: Plan, experiment: Experiment, methods: Sequence[str], file: str, *keys: str) -> None:
     """The final cells' test accuracies, a column for each method."""
-    methods = {_look(plan, method): place for place, method in enumerate(experiment.methods)}
-    for colour, marker, folder in _runs(plan, experiment):
+    places = {_look(plan, method): place for place, method in enumerate(methods)}
+    for colour, marker, folder in _runs(plan, experiment, methods):
         accuracy = load_number(folder / file, *keys)
         ax.plot(
-            methods[colour, marker],
+            places[colour, marker],
             accuracy,
             marker,
             color=colour,
@@ -106,17 +130,16 @@ def _draw_final(ax: Axes, plan: Plan, experiment: Experiment, file: str, *keys: 
             markersize=5,
             clip_on=False,
         )
-    ax.set(xticks=[], xlim=(-0.7, len(methods) - 0.3), xlabel="final cell")
+    ax.set(xticks=[], xlim=(-0.7, len(places) - 0.3), xlabel="final cell")
     ax.set_facecolor("#F4F4F4")
     ax.tick_params(axis="y", length=0)
     ax.spines["left"].set_visible(False)
 
 
-def _legend(figure: Figure, plan: Plan, experiments: list[Experiment], looked_up: bool) -> None:
-    """Methods, and what the signs mean, above the panels."""
-    names = dict.fromkeys(method for experiment in experiments for method in experiment.methods)
+def _handles(plan: Plan, methods: Iterable[str], looked_up: bool) -> list[Line2D]:
+    """Of a legend: methods, and what the signs mean."""
     handles = []
-    for name in names:
+    for name in methods:
         colour, marker = _look(plan, name)
         width = 0 if plan.is_random(name) else None  # no search, no curve
         handles.append(Line2D([], [], color=colour, linewidth=width, marker=marker, markersize=4, label=name))
@@ -126,4 +149,11 @@ def _legend(figure: Figure, plan: Plan, experiments: list[Experiment], looked_up
             Line2D([], [], **sign, markerfacecolor=GREY, label="decoded cell changes"),
             Line2D([], [], **sign, markerfacecolor="white", label="final cell, test images"),
         ]
-    figure.legend(handles=handles, loc="outside upper left", ncols=len(handles), handlelength=1.6, columnspacing=1.4)
+    return handles
+
+
+def _columns(handles: Sequence[Line2D]) -> dict[str, Any]:
+    """As many columns of a legend as the page is wide, by the longest name."""
+    longest = max(len(str(handle.get_label())) for handle in handles)
+    fitting = int(WIDTH / (0.4 + 0.055 * longest))  # a character of 7 points is about 0.055 inches wide
+    return {"ncols": max(1, min(len(handles), fitting)), "handlelength": 1.6, "columnspacing": 1.4}

@@ -49,7 +49,10 @@ def mean_weights(plan: Plan) -> Figure:
             kind = part["kind"].iloc[0]
             ax.set_ylabel(f"cell {row}" + (f" ({kind})" if table["kind"].nunique() > 1 else ""))
     for ax in axes[-1]:
-        ax.set_xlabel("share of an edge's weight\n(dashed: uniform; open: seeds)")
+        ax.set_xlabel(
+            "share of an edge's weight\n"
+            + ("(dashed: uniform; open: seeds)" if shape[1] < 4 else "(dashed: uniform;\nopen: seeds)")
+        )
         ax.locator_params(axis="x", nbins=4)  # shares near an equal weight need four decimals
     return figure
 
