@@ -95,7 +95,7 @@ def loads(plan: Plan, job: Job) -> list[Load]:
 
 
 def _search_load(plan: Plan, job: Job) -> Load:
-    dataset, search = plan.dataset(job.experiment.dataset), job.experiment.search
+    dataset, search = plan.dataset(job.experiment.dataset), job.experiment.search_by(job.method)
     half = images_of(dataset)[0] // 2
     if dataset.split is not None:
         half = min(map(len, read_split(Path(dataset.split)).values()))
@@ -105,7 +105,7 @@ def _search_load(plan: Plan, job: Job) -> Load:
 
 
 def _search_setting(plan: Plan, experiment: Experiment, method: str) -> Setting:
-    dataset, search = plan.dataset(experiment.dataset), experiment.search
+    dataset, search = plan.dataset(experiment.dataset), experiment.search_by(method)
     found = plan.config.methods[method]
     return Setting("search", experiment.space, dataset.image, search.batch_size, search, dataset.classes, found, method)
 

@@ -15,7 +15,8 @@ from pydantic import AfterValidator, BaseModel, Field, ValidationError
 from midas.config.kinds import Location, Name, Positive, Strict
 from midas.config.method import Method
 from midas.config.parts import PARTS
-from midas.config.settings import Cost, Retrain, Search, Transfer, UserDataset
+from midas.config.protocols import expanded
+from midas.config.settings import Cost, Retrain, Search, SearchChanges, Transfer, UserDataset
 from midas.spaces.benchmark import CELLS
 
 
@@ -36,11 +37,21 @@ class Experiment(Strict):
         "where there is a table",
     )
     search: Search = Field(description="search protocol")
+    search_of: dict[Name, SearchChanges] = Field(
+        {}, description="settings of single methods' searches, in the place of those of search"
+    )
     retrain: Retrain | None = Field(
         None, description="retraining protocol; may be left out where cells are looked up, or none is evaluated"
     )
     transfer: Transfer | None = Field(None, description="training of the found cells on large images: table 3")
     cost: Cost | None = Field(None, description="measurement of what a search costs: table 6")
+
+    def search_by(self, method: str) -> Search:
+        """The settings of a method's searches."""
+        if method not in self.search_of:
+            return self.search
+        changes = self.search_of[method].model_dump()
+        return Search.model_validate(self.search.model_dump() | expanded(changes))
 
 
 class Analysis(Strict):

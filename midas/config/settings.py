@@ -5,16 +5,31 @@ Defaults are the paper's protocol; what the paper leaves open and this project d
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from copy import copy
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, create_model, model_serializer, model_validator
+from pydantic.fields import FieldInfo
 
 from midas.config.kinds import BelowOne, Cells, Fraction, Location, Name, Positive, Precision, Rate, Strict
+from midas.config.protocols import expanded
+
+
+def _with_default(field: FieldInfo) -> FieldInfo:
+    """The same key, which may be left out."""
+    found = copy(field)
+    found.default = None
+    return found
 
 
 class Search(Strict):
-    """First-order bilevel search: weights on one half of the training images, architecture on the other, batch by batch."""
+    """Bilevel search: weights on one half of the training images, architecture on the other, batch by batch."""
 
+    protocol: Literal["D50", "N100", "A50"] | None = Field(
+        None,
+        description="an original's settings in one word, where the keys beside it don't say otherwise: D50 (DARTS), N100 (most "
+        "on NAS-Bench-201), A50 (the authors of NAS-Bench-201)",
+    )
     channels: Positive = Field(16, description="initial channels of the supernet")
     cells: Cells = Field(
         description="cells of the supernet: in all (DARTS) or in each of the three stages (NAS-Bench-201)"
@@ -29,6 +44,20 @@ class Search(Strict):
     arch_lr: Rate = Field(3e-4, description="Adam learning rate of the architecture parameters")
     arch_betas: tuple[BelowOne, BelowOne] = Field((0.5, 0.999), description="Adam betas of the architecture parameters")
     arch_weight_decay: Rate = Field(1e-3, description="weight decay of the architecture parameters")
+    order: Literal["architecture_first", "weights_first"] = Field(
+        "architecture_first", description="which of the two learns first from a pair of batches"
+    )
+    valid_batches: Literal["shuffled", "fresh", "random"] = Field(
+        "shuffled",
+        description="the architecture's batches: each image once an epoch; each batch from a fresh shuffle (DARTS and most); or "
+        "each image drawn by itself (the authors of NAS-Bench-201)",
+    )
+    nesterov: bool = Field(False, description="SGD with Nesterov's momentum (the authors of NAS-Bench-201: true)")
+    clip_architecture: bool = Field(
+        False,
+        description="whether the norm that is clipped counts the gradient of the architecture's last step too (most code on "
+        "NAS-Bench-201: true)",
+    )
     precision: Precision = Field("float32", description="bfloat16: automatic mixed precision")
     channels_last: bool = Field(True, description="memory layout of the maps; values differ by rounding only")
     fast: bool = Field(
@@ -46,13 +75,31 @@ class Search(Strict):
     cuda_graph: bool = Field(
         False,
         description="on a GPU, record a bilevel step once (batches, both passes, both optimisers) and replay it, which saves the "
-        "launches. Not yet tried on a GPU",
+        "launches",
     )
     triton: bool = Field(
         False,
         description="on a GPU, statistics and sums of maps, their gradients and the attention by kernels in Triton, which comes "
-        "with torch there; needs fast. Values differ by rounding only. Not yet tried on a GPU",
+        "with torch there; needs fast. Values differ by rounding only",
     )
+
+    _expanded = model_validator(mode="before")(expanded)
+
+
+class _Changes(Strict):
+    """Keys of which only those are written down that were given."""
+
+    @model_serializer(mode="wrap")
+    def _given(self, everything: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {key: value for key, value in everything(self).items() if key in self.model_fields_set}
+
+
+SearchChanges = create_model(  # type: ignore[call-overload]
+    "SearchChanges",
+    __base__=_Changes,
+    __doc__="Settings of a search that replace others; what isn't given stays.",
+    **{name: (found.annotation, _with_default(found)) for name, found in Search.model_fields.items()},
+)
 
 
 class Retrain(Strict):

@@ -81,6 +81,8 @@ class Loader:
         stream: name of this use ("train", "valid"), so that two loaders of one run draw differently.
         dataset: says how its images are augmented.
         cutout: side of the square that is blanked, 0 for none (DeVries and Taylor, 2017).
+        order: "shuffled" (each image once an epoch), "fresh" (each batch from a shuffle of its own) or "random" (each image drawn
+            by itself, so that it may be twice in a batch).
 
     Raises:
         ValueError: there are fewer images than a batch holds.
@@ -95,13 +97,14 @@ class Loader:
         stream: str,
         dataset: Dataset,
         cutout: int = 0,
+        order: str = "shuffled",
     ):
         if len(images) < batch_size:
             raise ValueError(
                 f"batch_size: {batch_size} is not allowed; {dataset.name} has {len(images)} images for {stream}"
             )
         self.images, self.statistics, self.batch_size = images, statistics, batch_size
-        self.seed, self.stream, self.dataset, self.cutout = seed, stream, dataset, cutout
+        self.seed, self.stream, self.dataset, self.cutout, self.order = seed, stream, dataset, cutout, order
 
     def __len__(self) -> int:
         return len(self.images) // self.batch_size
@@ -115,12 +118,20 @@ class Loader:
     def draw(self, epoch: int) -> Draws:
         """All that an epoch draws, on the images' device; its first axis are the steps."""
         steps = range(1, len(self) + 1)
-        order = torch.randperm(len(self.images), generator=generator(self.seed, self.stream, epoch, 0))
-        order = order[: len(self) * self.batch_size].view(len(self), -1)
+        order = self._order(generator(self.seed, self.stream, epoch, 0))
         augmented = [self._draw(generator(self.seed, self.stream, epoch, step)) for step in steps]
         whole = [None if xs[0] is None else torch.stack(xs) for xs in zip(*augmented, strict=True)]
         device = self.images.labels.device
         return Draws(order.to(device), *(None if x is None else x.to(device) for x in whole))
+
+    def _order(self, draw: torch.Generator) -> Tensor:
+        """Indices of the images of each batch [steps, B]."""
+        count, steps, batch = len(self.images), len(self), self.batch_size
+        if self.order == "random":
+            return torch.randint(count, (steps, batch), generator=draw)
+        if self.order == "fresh":
+            return torch.stack([torch.randperm(count, generator=draw)[:batch] for _ in range(steps)])
+        return torch.randperm(count, generator=draw)[: steps * batch].view(steps, -1)
 
     def _draw(self, draw: torch.Generator) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         """Shift, flip and blank of one batch, in this order."""

@@ -42,9 +42,8 @@ def experiment_problems(plan: Plan, experiment: Experiment, key: str) -> Iterato
     yield from image_problems(plan, space, experiment, dataset, key)
     for method in dict.fromkeys(experiment.methods + experiment.ablation):
         if method in plan.config.methods:
-            yield from _method_problems(
-                space, experiment, dataset, plan.config.methods[method], f"methods.{method}", key
-            )
+            own, at = _by(experiment, method), f"{key}.search_of.{method}" if method in experiment.search_of else key
+            yield from _method_problems(space, own, dataset, plan.config.methods[method], f"methods.{method}", at)
     retrain = experiment.retrain
     if retrain and space.family == "darts" and retrain.auxiliary > 0 and dataset.image != (32, 32):
         yield (
@@ -53,6 +52,11 @@ def experiment_problems(plan: Plan, experiment: Experiment, key: str) -> Iterato
         )
     if experiment.cost:
         yield from _cost_problems(plan, space, experiment, dataset, experiment.cost, f"{key}.cost")
+
+
+def _by(experiment: Experiment, method: str) -> Experiment:
+    """The experiment as a method's searches have it."""
+    return experiment.model_copy(update={"search": experiment.search_by(method), "search_of": {}})
 
 
 def _name_problems(plan: Plan, experiment: Experiment, key: str) -> Iterator[str]:
@@ -65,6 +69,9 @@ def _name_problems(plan: Plan, experiment: Experiment, key: str) -> Iterator[str
     if experiment.cost:
         lists["cost.methods"] = experiment.cost.methods
         lists["cost.baseline"] = [experiment.cost.baseline]
+    searched = [name for name in experiment.methods + experiment.ablation if not plan.is_random(name)]
+    for method in sorted(experiment.search_of.keys() - set(searched)):
+        yield f"{key}.search_of: {method!r} is no method that this experiment searches; allowed: {', '.join(searched)}"
     for name, methods in lists.items():
         for method in sorted(set(methods) - plan.config.methods.keys()):
             yield f"{key}.{name}: method {method!r} does not exist; allowed: {', '.join(plan.config.methods)}"
@@ -73,9 +80,14 @@ def _name_problems(plan: Plan, experiment: Experiment, key: str) -> Iterator[str
 
 
 def _cells_problems(space: Space, experiment: Experiment, key: str) -> Iterator[str]:
-    for name, settings in (("search", experiment.search), ("retrain", experiment.retrain)):
+    searches = {"search": experiment.search}
+    searches |= {f"search_of.{name}": experiment.search_by(name) for name in experiment.search_of}
+    for name, settings in {**searches, "retrain": experiment.retrain}.items():
         if settings is not None and settings.cells < space.min_cells:
             yield f"{key}.{name}.cells: {settings.cells} is not allowed; {space.name} needs at least {space.min_cells}"
+    for name, search in searches.items():
+        if search.nesterov and search.momentum == 0:
+            yield f"{key}.{name}.nesterov: true is not allowed with momentum 0"
 
 
 def _transfer_problems(plan: Plan, space: Space, experiment: Experiment, transfer: Transfer, key: str) -> Iterator[str]:

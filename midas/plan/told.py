@@ -173,7 +173,11 @@ class Told(Cells):
         dataset = self.dataset(experiment.dataset)
         space = experiment.space
         return SearchRun(
-            space=space, dataset=dataset, method=method, search=experiment.search, **self._go_on(cell.seed)
+            space=space,
+            dataset=dataset,
+            method=method,
+            search=experiment.search_by(cell.method),
+            **self._go_on(cell.seed),
         )
 
     def _decode_run(self, cell: Cell) -> DecodeRun:

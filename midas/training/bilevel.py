@@ -38,7 +38,12 @@ class Bilevel:
         graph = {"fused": True} if settings.cuda_graph else {}
         rate = torch.tensor(settings.lr, device=device) if graph else settings.lr
         self.weight_optimizer = torch.optim.SGD(
-            self.weights, rate, settings.momentum, weight_decay=settings.weight_decay, **graph
+            self.weights,
+            rate,
+            settings.momentum,
+            weight_decay=settings.weight_decay,
+            nesterov=settings.nesterov,
+            **graph,
         )
         # frozen projections leave nothing to train
         self.architecture_optimizer = (
@@ -65,9 +70,12 @@ class Bilevel:
         return s.lr_min + (s.lr - s.lr_min) * (1 + math.cos(math.pi * epoch / s.epochs)) / 2
 
     def step(self, train: Batch, valid: Batch, sums: SearchSums, learns: bool = True) -> None:
-        """A bilevel step: one of the architecture on `valid`, then one of the weights on `train`."""
+        """A bilevel step: one of the architecture on `valid`, and one of the weights on `train`, in the order of the settings."""
+        if self.settings.order == "weights_first":
+            self.weight_step(train, valid, sums.train)
         self.architecture_step(train, valid, sums.valid, learns)
-        self.weight_step(train, valid, sums.train)
+        if self.settings.order == "architecture_first":
+            self.weight_step(train, valid, sums.train)
 
     def architecture_step(self, train: Batch, valid: Batch, averages: Averages, learns: bool = True) -> None:
         """One step of the architecture parameters, or a mere look at them, its statistics added to `averages`."""
@@ -88,7 +96,8 @@ class Bilevel:
         _set_gradients(self.weights, found.gradients, self.settings.cuda_graph)
         self.restrictions.still()
         if self.settings.clip:
-            torch.nn.utils.clip_grad_norm_(self.weights, self.settings.clip)
+            counted = [*self.weights, *self.architecture] if self.settings.clip_architecture else self.weights
+            torch.nn.utils.clip_grad_norm_(counted, self.settings.clip)
         self.weight_optimizer.step()
         self.restrictions.put_back()
 

@@ -55,8 +55,8 @@ class Searching:
         supernet = make_supernet(self.composition, run.search, run.dataset.classes, device)
         self.bilevel = Bilevel(supernet, run.search, device, self.composition.learning)
         self.loaders = [
-            Loader(half, self.statistics, run.search.batch_size, run.seed, name, run.dataset)
-            for half, name in ((train, "train"), (self.valid, "valid"))
+            Loader(half, self.statistics, run.search.batch_size, run.seed, name, run.dataset, order=order)
+            for half, name, order in ((train, "train", "shuffled"), (self.valid, "valid", run.search.valid_batches))
         ]
         self.hooks = [make() for make in self.composition.hooks]
         self.sums, self.history = SearchSums(), list[dict[str, Any]]()

@@ -157,3 +157,19 @@ def test_an_epoch_shows_each_image_at_most_once_and_leaves_the_rest_out(digits):
 def test_fewer_images_than_a_batch_are_refused(digits):
     with pytest.raises(ValueError, match="batch_size: 1438 is not allowed; digits has 1437 images for train"):
         make_loader(digits, batch_size=1438)
+
+
+@pytest.mark.parametrize("order", ["shuffled", "fresh", "random"])
+def test_batches_hold_each_image_as_often_as_their_order_says(digits, order):
+    train, batch = digits[0], 32
+    loader = Loader(train, Statistics.of(train), batch, 0, "valid", KNOWN["digits"], order=order)
+    drawn = loader.draw(3).order
+    assert drawn.shape == (len(train) // batch, batch)
+    assert 0 <= drawn.min() <= drawn.max() < len(train)
+    assert torch.equal(drawn, loader.draw(3).order)
+    within = [len(set(row.tolist())) == batch for row in drawn]
+    assert all(within) == (order != "random")  # among hundreds of images some are drawn twice in 32 of them
+    assert (len(set(drawn.flatten().tolist())) == drawn.numel()) == (order == "shuffled")
+    assert torch.equal(
+        loader.draw(3).shift, Loader(train, loader.statistics, batch, 0, "valid", KNOWN["digits"]).draw(3).shift
+    )

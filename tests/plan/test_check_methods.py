@@ -71,3 +71,34 @@ def test_parts_go_together(raw, keys):
     for key in keys:
         put(raw, f"{STATIC}.{key}", {})
     assert load(raw)
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"nobody": {}}, "search_of: 'nobody' is no method that this experiment searches; allowed: "),
+        (
+            {"static": {"nesterov": True, "momentum": 0}},
+            "search_of.static.nesterov: true is not allowed with momentum 0",
+        ),
+        ({"static": {"lr": -1}}, "search_of.static.lr: -1 is not allowed; input should be greater than or equal to 0"),
+        ({"static": {"rate": 1}}, "search_of.static.rate: unknown key; allowed: protocol, channels, "),
+    ],
+)
+def test_settings_of_single_methods_are_checked(raw, changes, line):
+    put(raw, f"{NAS}.search_of", changes)
+    assert any(problem.startswith(f"{NAS}.{line}") for problem in problems(raw))
+
+
+def test_a_method_is_checked_by_its_own_settings(raw):
+    put(raw, f"{STATIC}.unrolled", {})
+    put(raw, f"{NAS}.search.precision", "bfloat16")
+    put(raw, f"{NAS}.search_of", {"static": {"precision": "float32"}})
+    plan = load(raw)
+    assert plan.resolved("search", "nas_bench_201", "digits", "static", 0).search.precision == "float32"
+    assert plan.resolved("search", "nas_bench_201", "digits", "midas", 0).search.precision == "bfloat16"
+    put(raw, f"{NAS}.search_of", {"midas": {"precision": "float32"}, "static": {"epochs": 2}})
+    where = f"{NAS}.search_of.static.search.precision"
+    assert f"{STATIC}.unrolled: not allowed with {where} 'bfloat16'; its finite difference needs float32" in problems(
+        raw
+    )

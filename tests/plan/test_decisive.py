@@ -8,8 +8,10 @@ import yaml
 from places import ROOT
 from two_classes import CELL, configuration, interrupt, two_classes
 
+from midas.config import protocols
 from midas.config.keys import ConfigError
 from midas.config.method import ADDED
+from midas.config.settings import Search
 from midas.plan.check import load
 from midas.plan.runs import CostRun, SearchRun, decisive
 from midas.search import search
@@ -92,6 +94,16 @@ def test_keys_that_came_later_decide_nothing_where_they_change_nothing(tmp_path)
     assert not ADDED.keys() & found["method"].keys()
     other = plain.model_copy(update={"method": plain.method.model_copy(update={"normalise": "length"})})
     assert decisive(other)["method"] == found["method"] | {"normalise": "length"}
+
+
+def test_settings_of_a_search_that_came_later_decide_nothing_where_they_change_nothing(tmp_path):
+    two_classes(tmp_path / "two.npz")
+    plain = load(configuration(tmp_path)).resolved("search", "nas_bench_201", "two", "midas", 0)
+    found = decisive(plain)["search"]
+    assert not protocols.ADDED.keys() & found.keys()
+    spelt = plain.search.model_dump() | {"nesterov": True, "order": "weights_first", "protocol": "A50"}
+    other = plain.model_copy(update={"search": Search.model_validate(spelt)})
+    assert decisive(other)["search"] == found | {"nesterov": True, "order": "weights_first"}
 
 
 def test_a_run_that_was_told_before_there_was_a_key_is_what_it_was(tmp_path):

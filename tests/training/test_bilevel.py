@@ -1,6 +1,7 @@
 """Steps of a search: which half changes which parameters, at which learning rate, in which order."""
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from midas.methods.passes import Passes
 from midas.search import search
 from midas.training import searching as module
 from midas.training.bilevel import Bilevel
-from midas.training.sums import Averages, entropy
+from midas.training.sums import Averages, SearchSums, entropy
 
 
 def order_of(run):
@@ -145,3 +146,48 @@ def test_entropy_is_that_of_an_edge():
     p[..., 1, 2] = 1.0
     p[..., 2, :2] = 0.1  # of a node's distribution: uniform over two
     assert entropy(p).item() == pytest.approx((math.log(5) + 0 + math.log(2)) / 3)
+
+
+# --- on what originals differ
+
+
+def switched(search_run, **settings):
+    run = search_run("nas_bench_201", method={"weights": "static"})
+    changed = run.search.model_copy(update=settings)
+    return run.model_copy(update={"search": changed})
+
+
+@pytest.mark.parametrize("order", ["architecture_first", "weights_first"])
+def test_the_second_to_learn_sees_what_the_first_has_learned(search_run, order):
+    run = switched(search_run, order=order)
+    _, known = order_of(run)
+    steps = [partial(known.architecture_step, averages=Averages()), partial(known.weight_step, averages=Averages())]
+    for step in steps if order == "architecture_first" else steps[::-1]:
+        step(batch(run), batch(run))
+    _, found = order_of(run)
+    found.step(batch(run), batch(run), SearchSums())
+    assert all(all_equal([*found.weights, *found.architecture], [*known.weights, *known.architecture]))
+
+
+def test_nesterov_is_torchs(search_run):
+    plain, nesterov = (order_of(switched(search_run, nesterov=value))[1] for value in (False, True))
+    for found in (plain, nesterov):
+        found.weight_step(batch(switched(search_run)), batch(switched(search_run)), Averages())
+    assert not any(all_equal(plain.weights, nesterov.weights))
+    assert nesterov.weight_optimizer.param_groups[0]["nesterov"]
+
+
+def test_the_norm_that_is_clipped_counts_the_architecture_if_asked_for(search_run):
+    run = switched(search_run, clip=1e-3, momentum=0.0, weight_decay=0.0)
+    norms = []
+    for counted in (False, True):
+        run = run.model_copy(update={"search": run.search.model_copy(update={"clip_architecture": counted})})
+        _, found = order_of(run)
+        found.architecture_step(batch(run), batch(run), Averages())
+        before = copies(found.weights)
+        found.architecture[0].grad = torch.full_like(found.architecture[0], 100.0)
+        found.weight_step(batch(run), batch(run), Averages())
+        moved = torch.cat([(a - b.detach()).flatten() for a, b in zip(before, found.weights, strict=True)])
+        norms.append(float(moved.norm()) / found.lr(0))
+    assert norms[0] == pytest.approx(1e-3, rel=1e-3)
+    assert norms[1] < 0.1 * norms[0]

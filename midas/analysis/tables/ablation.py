@@ -21,6 +21,7 @@ from midas.analysis.tables.runs import Quantity
 from midas.config.keys import Experiment
 from midas.config.method import DECODING, Method
 from midas.config.parts import PARTS
+from midas.config.protocols import switches
 from midas.plan.plan import Plan
 from midas.spaces import get_space
 from midas.spaces.genotype import Genotype, load
@@ -40,9 +41,10 @@ RARE = {
     **{"offer_none": "False", "detach": "False", "warmup_epochs": "0", "decode_batch": "as in search"},
     **OWN_ATTENTION,
     "parts": "none",
+    "settings": "as the others",
 }
 """Choices that are shown where one of the rows has another value than this."""
-HIDDEN = ("offer_none", *OWN_ATTENTION, "parts")
+HIDDEN = ("offer_none", *OWN_ATTENTION, "parts", "settings")
 """Those of them that the csv file, too, has in this case alone."""
 
 NO_CHOICE = "n/a"
@@ -148,6 +150,7 @@ def _block(plan: Plan, experiment: Experiment) -> Block:
         found += [_agreement(plan, experiment, method), _evaluated(plan, experiment, method, result)]
         found.append(runs.measure(plan, experiment, method, runs.SEARCH_TIME))
         choices = _choices(plan.config.methods[method], experiment.space)
+        choices["settings"] = wording.own_settings(experiment, method) or RARE["settings"]
         rows += [{**row, **choices, "n": len(plan.config.seeds)} for row in found]
     numbers = pd.DataFrame(rows)
     differing = [key for key in ("scale", "none_logit", "decode_none") if len(set(numbers[key]) - {NO_CHOICE}) > 1]
@@ -166,6 +169,7 @@ def _block(plan: Plan, experiment: Experiment) -> Block:
     search = experiment.search
     epochs = wording.counted(search.epochs, "epoch")
     supernet = f"supernet of {wording.counted(search.cells, 'cell')}, {search.channels} channels, {epochs}"
+    supernet = "; ".join([supernet, *switches(search.model_dump())])
     return Block(f"{experiment.space} on {experiment.dataset} ({supernet})", keys, columns, numbers)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from midas.analysis.results import load_metrics
+from midas.config.keys import Experiment
 from midas.plan.plan import Plan
 from midas.spaces import get_space
 
@@ -103,3 +104,11 @@ def about(plan: Plan, run: str) -> str:
     spread = over if len(config.seeds) > 1 else f"One seed, {run}: no spread."
     protocol = "" if config.paper_protocol else " Not the paper's protocol."
     return f"Size {config.size} ({config.note}); {seeds}. {spread}{protocol}"
+
+
+def own_settings(experiment: Experiment, method: str) -> str:
+    """What a method's searches do otherwise than the others of the experiment; empty if nothing."""
+    usual, own = experiment.search.model_dump(), experiment.search_by(method).model_dump()
+    name = f"{own['protocol']}: " if own["protocol"] != usual["protocol"] and own["protocol"] else ""
+    changed = [f"{key} {value}" for key, value in own.items() if key != "protocol" and value != usual[key]]
+    return name + ", ".join(changed)

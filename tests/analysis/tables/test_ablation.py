@@ -19,6 +19,7 @@ from scipy import stats
 from midas.analysis.tables import ablation as table_ablation
 from midas.analysis.tables import wording
 from midas.config.method import Method
+from midas.config.settings import SearchChanges
 from midas.methods.decoding import random_genotype
 from midas.plan.plan import Plan
 from midas.spaces import SPACES, get_space
@@ -53,6 +54,26 @@ def test_methods_that_were_offered_none_are_told_apart(plan: Plan, tmp_path: Pat
     shared, free = table_ablation.by_chance(SPACES["darts"].with_none(), True)
     chance = f'Cells drawn at random (darts, with "none"): agreement {shared:.2f}, free {free:.1f} on average.'
     assert chance in text
+
+
+def test_settings_of_single_searches_and_switches_are_told(plan: Plan, tmp_path: Path) -> None:
+    assert "settings" not in make_table(plan, 5, tmp_path)[1]
+    changes = {"darts": SearchChanges(nesterov=True, weight_decay=5e-4)}
+    experiments = [
+        e.model_copy(
+            update={"search_of": changes, "search": e.search.model_copy(update={"order": "weights_first"})}
+            if e.space == "darts"
+            else {}
+        )
+        for e in plan.config.experiments
+    ]
+    _, text, _ = make_table(with_config(plan, experiments=experiments), 5, tmp_path)
+    block = text.split("**darts on digits")[1].split("**Attention methods")[0]
+    assert "epochs; weights learn before the architecture)" in block
+    header, _, *rows = cells(block)
+    told = {row[0]: row[header.index("settings")] for row in rows}
+    assert told["darts"] == "weight_decay 0.0005, nesterov True"
+    assert told["midas"] == "as the others"
 
 
 @pytest.mark.parametrize("number", [2, 3])
