@@ -56,3 +56,22 @@ def difference(first: Sequence[float], other: Sequence[float]) -> dict[str, Any]
     interval = "95 % Welch interval of the difference"
     found = {"low": float(low), "high": float(high), "interval": interval, "p_value": float(test.pvalue)}
     return {**row, **found, "verdict": verdict}
+
+
+def against(values: Sequence[float], mean: float) -> dict[str, Any]:
+    """Difference of a mean over seeds to a known number, with the 95 % interval and test of one sample (Student).
+
+    Returns:
+        mean, low, high, interval, n, p_value, verdict in words.
+    """
+    found = summarise(values)
+    row = {"mean": found["mean"] - mean, "n": len(values)}
+    if len(values) < 2:
+        return {**row, "verdict": "one seed: no test"}
+    if np.ptp(values) == 0:
+        return {**row, "verdict": "no variation over seeds: no test"}
+    p_value = float(stats.ttest_1samp(values, mean).pvalue)
+    verdict = f"significant at {LEVEL}" if p_value < LEVEL else "not significant"
+    interval = "95 % t interval of the difference to a number that is taken as known"
+    ends = {"low": found["low"] - mean, "high": found["high"] - mean, "interval": interval, "p_value": p_value}
+    return {**row, **ends, "verdict": verdict}

@@ -1,0 +1,82 @@
+"""Whose published rows a method's own stand beside, and with which settings its original searched.
+
+Settings are those of the originals' code: a protocol of `midas.config.protocols` and what the method changes of it; where there
+is no code for a space, what later work uses there. A method is known by its parts: its name in a configuration says nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from midas.config.method import Method
+from midas.config.parts import PARTS
+from midas.config.protocols import PROTOCOLS
+from midas.config.settings import Search
+
+Protocols = dict[str, tuple[str, dict[str, Any]]]
+
+
+class Original(NamedTuple):
+    """A method of the field.
+
+    Attributes:
+        published: its name among published numbers.
+        protocols: space -> protocol of its search, and what it changes of it.
+    """
+
+    published: str
+    protocols: Protocols
+
+
+def _same(**changes: Any) -> Protocols:
+    return {"nas_bench_201": ("N100", changes), "darts": ("D50", changes)}
+
+
+DARTS: Protocols = {"nas_bench_201": ("A50", {}), "darts": ("D50", {})}
+OF_PARTS: dict[frozenset[str], Original] = {
+    frozenset(): Original("DARTS-1st", DARTS),
+    frozenset({"unrolled"}): Original(
+        "DARTS-2nd", {**DARTS, "nas_bench_201": ("A50", {"order": "architecture_first"})}
+    ),
+    frozenset({"flat"}): Original("A2M-DARTS", _same(epochs=50)),
+    frozenset({"beta"}): Original("beta-DARTS", _same()),
+    frozenset({"alignment"}): Original(
+        "Lambda-DARTS",
+        {
+            "nas_bench_201": ("N100", {"arch_lr": 1e-4, "order": "weights_first", "valid_batches": "shuffled"}),
+            "darts": ("D50", {"batch_size": 96, "valid_batches": "shuffled"}),
+        },
+    ),
+}
+PERTURBED = {"random": Original("SDARTS-RS", _same()), "adversarial": Original("SDARTS-ADV", _same())}
+MIDAS = Original("MIDAS", {})
+"""Its paper names no settings but those of DARTS."""
+
+
+def original_of(method: Method) -> Original | None:
+    """The method of the field that these keys are, None if they are no one's."""
+    parts = frozenset(name for name in PARTS if name != "taken" and getattr(method, name) is not None)
+    if method.weights == "static" and method.distribution in (None, "edge"):
+        if parts == {"perturbation"} and method.perturbation is not None:
+            return PERTURBED[method.perturbation.kind]
+        return OF_PARTS.get(parts)
+    own = method.model_copy(update={"decode_none": None, "detach": False})
+    return MIDAS if own == Method() else None
+
+
+RATES = ("precision", "channels_last", "fast", "merge_edges", "cuda_graph", "triton", "protocol")
+"""Settings that change rounding alone, or stand for others."""
+
+
+def differing(search: Search, original: Original, space: str) -> str:
+    """Settings in which a search differs from the original's, theirs in brackets; empty where these aren't known."""
+    if space not in original.protocols:
+        return "not stated"
+    protocol, changes = original.protocols[space]
+    theirs, ours = PROTOCOLS[protocol] | changes, search.model_dump(exclude=set(RATES))
+    found = [f"{key} {_text(value)} ({_text(theirs[key])})" for key, value in ours.items() if value != theirs[key]]
+    return ", ".join(found) or "none"
+
+
+def _text(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
