@@ -385,16 +385,17 @@ def test_a_search_of_stages_waits_prunes_and_decodes_what_is_left(of_stages):
     assert norms[0] == norms[1] != norms[2]
 
 
-@pytest.mark.parametrize("stop", [(1, 2), (2, 1), (3, 0)])
+@pytest.mark.parametrize("stop", [(1, 2), (1, 3), (2, 1)])
 def test_killed_and_resumed_it_is_the_same(of_stages, stop, tmp_path, monkeypatch):
-    """In the midst of a stage, in the first steps after pruning, and at an epoch's end."""
+    """In the midst of an epoch, after the last step before operations are pruned, and after the first step since."""
     run, reference, _ = of_stages
     monkeypatch.setattr("midas.running.durable.Keeper.due", lambda self, seconds=None: True)
     images = load(run.dataset, CPU)[0]
     steps = searching(run, tmp_path / "search", CPU, images)
     for place in steps:
-        if place >= stop:
+        if place == stop:
             steps.close()
             break
+    assert place == stop
     search(run, tmp_path / "search")
     assert_same(tmp_path / "search", reference)
