@@ -59,6 +59,28 @@ class Perturbation(Strict):
     steps: Positive = Field(7, description="adversarial: steps of the attack")
 
 
+class Dirichlet(Strict):
+    """Weights drawn from a Dirichlet of concentration ELU(alpha) + 1, once in each forward pass (DrNAS, ICLR 2021)."""
+
+    variant: Literal["code", "paper"] = Field(
+        "code", description="what is decoded: the softmax of the logits (the authors' code), or the mean (paper)"
+    )
+    regulariser: Literal["l2", "kl"] = Field(
+        "l2",
+        description="l2: logits decay by arch_weight_decay of the search; kl: a term of the architecture's loss in its place, "
+        "the divergence from the uniform Dirichlet, summed over edges",
+    )
+    factor: Rate = Field(1e-3, description="kl: its factor")
+    keep: list[Positive] = Field(
+        [],
+        description="operations that an edge keeps in each stage but the first, by their logits; stages are equally long, none: "
+        "one stage, in which all take part (originals with partial channels: [3], DARTS space [4])",
+    )
+    wait: Annotated[int, Field(ge=0)] = Field(
+        0, description="epochs at the start of each stage in which logits do not learn (originals with stages: 10)"
+    )
+
+
 class Taken(Strict):
     """Which epoch's weights are decoded, where it is not the last."""
 
@@ -77,6 +99,7 @@ PARTS: dict[str, type[Strict]] = {
     "beta": Beta,
     "alignment": Alignment,
     "perturbation": Perturbation,
+    "dirichlet": Dirichlet,
     "taken": Taken,
 }
 """Key of a method -> its group."""

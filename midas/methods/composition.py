@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from midas.config.method import Method
 from midas.methods.attention import AttentionMixing, MapAttention
@@ -16,6 +17,7 @@ from midas.methods.distributions import DISTRIBUTIONS, DRAWN
 from midas.methods.epochs import Choice, Hook
 from midas.methods.field.alignment import aligned
 from midas.methods.field.beta import beta
+from midas.methods.field.dirichlet import DECODED, Pruning, edge_dirichlet, kl, waits
 from midas.methods.field.flat import flat
 from midas.methods.field.perturbation import attacked_change, random_change
 from midas.methods.field.second_order import second_order
@@ -38,6 +40,7 @@ class Composition:
         hooks: make what is called at the end of each epoch, in this order.
         choice: which epoch's weights are decoded, and when a search ends early.
         warmup_epochs: epochs at the start in which the architecture stays as it was drawn.
+        waits: further epochs in which it stays as it is.
         decode_none: whether "none" may be decoded; None: as the space says.
         decode_batch: images in a batch of the dump that is decoded; None: as in search.
     """
@@ -48,8 +51,13 @@ class Composition:
     hooks: Sequence[Callable[[], Hook]] = ()
     choice: Choice = field(default_factory=Choice)
     warmup_epochs: int = 0
+    waits: tuple[range, ...] = ()
     decode_none: bool | None = None
     decode_batch: int | None = None
+
+    def learns(self, epoch: int) -> bool:
+        """Whether the architecture learns in an epoch, from 0."""
+        return epoch >= self.warmup_epochs and not any(epoch in wait for wait in self.waits)
 
     def supernet(self, channels: int, cells: int, classes: int, **how: bool) -> Supernet:
         """Its supernet, see `Supernet`."""
@@ -65,13 +73,15 @@ def compose(method: Method, space: Space, epochs: int = 1) -> Composition:
         epochs: of the search, which schedules depend on.
     """
     space = space.with_none() if method.offer_none else space
-    taken = method.taken
+    taken, drawn = method.taken, method.dirichlet
     return Composition(
         space,
         SOURCES[method.weights](method, space),
         Learning(_architecture_step(method), _weight_step(method, epochs), _terms(method)),
+        hooks=(lambda: Pruning(drawn.keep, epochs),) if drawn and drawn.keep else (),
         choice=Choice(taken.by, taken.by == "valid_accuracy", taken.patience) if taken else Choice(),
         warmup_epochs=method.warmup_epochs,
+        waits=waits(epochs, len(drawn.keep) + 1, drawn.wait) if drawn else (),
         decode_none=method.decode_none,
         decode_batch=method.decode_batch,
     )
@@ -101,7 +111,12 @@ def _weight_step(method: Method, epochs: int) -> Gradient:
 
 def _terms(method: Method) -> tuple[Term, ...]:
     """Of the architecture's loss beside the cross-entropy."""
-    return (beta(method.beta.per_epoch, method.beta.joint),) if method.beta else ()
+    terms = []
+    if method.beta:
+        terms.append(beta(method.beta.per_epoch, method.beta.joint))
+    if method.dirichlet and method.dirichlet.regulariser == "kl":
+        terms.append(kl(method.dirichlet.factor))
+    return tuple(terms)
 
 
 def supernet_of(space: Space, method: Method, channels: int, cells: int, classes: int, **how: bool) -> Supernet:
@@ -117,9 +132,13 @@ def distribution_of(method: Method, space: Space) -> str:
 
 
 def _static(method: Method, space: Space) -> Mixing:
-    name = distribution_of(method, space)
+    name, part = distribution_of(method, space), method.dirichlet
+    how: dict[str, Any] = {"distribution": DISTRIBUTIONS[name], "draws": name in DRAWN}
+    if part:
+        how = {"distribution": edge_dirichlet, "draws": True, "settles": DECODED[part.variant]}
+        how |= {"decay": 0.0} if part.regulariser == "kl" else {}
     return Mixing(
-        lambda spec, channels, fast: StaticMixing(spec, space, DISTRIBUTIONS[name], draws=name in DRAWN),
+        lambda spec, channels, fast: StaticMixing(spec, space, **how),
         shared=True,
         mix=mix_images,
         patch_size=method.patch_size,

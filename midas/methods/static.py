@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -19,14 +21,24 @@ class StaticMixing(Source):
         distribution: from logits to weights.
         draws: whether it draws at random. Then weights are computed once in a forward pass, and all cells share them; else
             each cell asks for its own, which are the same.
+        settles: from logits to the weights that are decoded in the place of drawn ones.
+        decay: weight decay of the parameters, None for that of the search.
     """
 
     attends = False
 
-    def __init__(self, spec: CellSpec, space: Space, distribution: Distribution, draws: bool = False):
+    def __init__(
+        self,
+        spec: CellSpec,
+        space: Space,
+        distribution: Distribution,
+        draws: bool = False,
+        settles: Distribution = edge_softmax,
+        decay: float | None = None,
+    ):
         super().__init__(spec, space)
         self.alpha = nn.Parameter(1e-3 * torch.randn(len(spec.edges), len(space.operations)))
-        self.distribution, self.draws = distribution, draws
+        self.distribution, self.draws, self.settles, self.decay = distribution, draws, settles, decay
         self.drawn: dict[int, Weights] = {}
         offered = torch.tensor([[o in candidates for o in space.operations] for candidates in spec.candidates])
         self.missing: torch.Tensor
@@ -45,8 +57,13 @@ class StaticMixing(Source):
         return self.drawn[node]
 
     def settled(self, node: int) -> torch.Tensor | None:
-        """See `Source.settled`: the softmax of the logits, as the methods that draw are decoded."""
-        return edge_softmax(self._logits(node))[0].detach() if self.draws else None
+        """See `Source.settled`: by default the softmax of the logits, as the methods that draw are decoded."""
+        return self.settles(self._logits(node))[0].detach() if self.draws else None
+
+    def learns(self) -> list[tuple[list[nn.Parameter], dict[str, Any]]]:
+        """See `Source.learns`."""
+        options = {} if self.decay is None else {"weight_decay": self.decay}
+        return [(parameters, options) for parameters, _ in super().learns()]
 
     def _weights(self, node: int) -> Weights:
         logits = self._logits(node)

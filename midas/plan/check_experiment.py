@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from midas.config.keys import Experiment
 from midas.config.method import ATTENTION, Method
-from midas.config.parts import PARTS
+from midas.config.parts import PARTS, Dirichlet
 from midas.config.settings import Cost, Transfer
 from midas.images.datasets import IMAGE_FOLDERS, Dataset
 from midas.plan.cells import Cell
@@ -192,6 +192,41 @@ def _part_problems(space: Space, experiment: Experiment, method: Method, method_
         yield (
             f"{method_key}.taken.patience: {method.taken.patience} is not allowed; fewer than the epochs of {key}.search "
             f"({experiment.search.epochs})"
+        )
+    if method.dirichlet:
+        yield from _dirichlet_problems(space, experiment, method, method.dirichlet, method_key, key)
+
+
+def _dirichlet_problems(
+    space: Space, experiment: Experiment, method: Method, part: Dirichlet, method_key: str, key: str
+) -> Iterator[str]:
+    """Draws of weights that are not static, or that a finite difference would take for a change; stages that do nothing."""
+    if method.weights != "static":
+        yield f"{method_key}.dirichlet: not allowed with weights {method.weights!r}; it draws static weights"
+        return
+    if method.distribution in ("node", "pairs"):
+        yield f"{method_key}.dirichlet: not allowed with the softmax over {method.distribution}; it draws those of an edge: edge"
+    for name in (name for name in DIFFERENCES if getattr(method, name) is not None):
+        yield f"{method_key}.{name}: not allowed beside dirichlet, whose draws differ between the two ends of its difference"
+    if method.taken and (part.keep or part.wait):
+        name = "keep" if part.keep else "wait"
+        yield f"{method_key}.taken: not allowed with dirichlet.{name}; the last epoch has been through all stages"
+    operations = len((space.with_none() if method.offer_none else space).operations)
+    for number, before in zip(part.keep, [operations, *part.keep], strict=False):
+        if number >= before:
+            yield f"{method_key}.dirichlet.keep: {number} is not allowed; fewer than the {before} operations of the stage before"
+    stages, epochs = len(part.keep) + 1, experiment.search.epochs
+    if stages > epochs:
+        yield f"{method_key}.dirichlet.keep: {stages} stages are not allowed in the {epochs} epochs of {key}.search"
+    elif part.wait >= epochs // stages:
+        yield (
+            f"{method_key}.dirichlet.wait: {part.wait} is not allowed; fewer than the {epochs // stages} epochs of a stage of "
+            f"{key}.search"
+        )
+    elif part.keep and method.warmup_epochs >= epochs // stages:
+        yield (
+            f"{method_key}.warmup_epochs: {method.warmup_epochs} is not allowed with dirichlet.keep; fewer than the "
+            f"{epochs // stages} epochs of its first stage ({key}.search)"
         )
 
 

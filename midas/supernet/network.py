@@ -118,6 +118,14 @@ class SearchCell(nn.Module):
             return self.mixing.of_maps(node, [states[source] for source in sources], candidates, grid)
         return self.mixing(node, [pooled[source] for source in sources], [c.pooled for c in candidates], grid)
 
+    def settled(self, node: int) -> Tensor | None:
+        """See `Source.settled`, with the changes that are held."""
+        if (p := self.mixing.settled(node)) is None:
+            return None
+        for change in self.changes:
+            p = change(p, self.places[node])
+        return p
+
     def _remember(self, record: list[Weights]) -> None:
         self.p = torch.cat([weights.p.detach() for weights in record], 1)
         pairs = [weights.pi.detach() for weights in record if weights.pi is not None]
@@ -207,8 +215,11 @@ class Supernet(nn.Module):
             self.drop(change)
 
     def settled(self) -> Tensor | None:
-        """Weights [1, cells, edges, operations] that are decoded where those of a pass are drawn; None where they aren't."""
-        found = [[cell.mixing.settled(node) for node in cell.spec.nodes] for cell in self.cells]
+        """Weights [1, cells, edges, operations] that are decoded where those of a pass are drawn; None where they aren't.
+
+        What is held changes them too: what is masked is not decoded.
+        """
+        found = [[cell.settled(node) for node in cell.spec.nodes] for cell in self.cells]
         rows = [torch.cat([p for p in nodes if p is not None], 1) for nodes in found if None not in nodes]
         return torch.stack(rows, 1) if rows else None
 

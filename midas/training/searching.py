@@ -96,7 +96,7 @@ class Searching:
     def _steps(self, epoch: int, progress: Progress, recorded: RecordedSteps | None) -> Iterator[None]:
         """The steps of an epoch that are left; stops after each."""
         self.bilevel.begin(epoch)
-        learns, first = epoch >= self.composition.warmup_epochs, self.sums.step
+        learns, first = self.composition.learns(epoch), self.sums.step
         steps = min(map(len, self.loaders))  # the halves may differ by one image
         if recorded is None:
             batches = zip(*(loader.epoch(epoch, first) for loader in self.loaders), strict=False)

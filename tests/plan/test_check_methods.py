@@ -27,6 +27,7 @@ REFUSED = [
     ({"weight_decay": 0, "decoupled_weight_decay": True}, "decoupled_weight_decay: not allowed where nothing decays"),
     ({"warmup_epochs": 1, "taken": {}}, "taken: not allowed with warmup_epochs, in which the architecture stays as it was drawn"),
     ({"distribution": "node", "perturbation": {}}, f"perturbation: not allowed with the softmax over node; {SUMS}"),
+    ({"dirichlet": {}}, "dirichlet: not allowed with weights 'attention'; it draws static weights"),
     ({"weights": "random", "flat": {}}, "flat: not allowed with weights 'random', which is not searched"),
 ]  # fmt: skip
 
@@ -102,3 +103,51 @@ def test_a_method_is_checked_by_its_own_settings(raw):
     assert f"{STATIC}.unrolled: not allowed with {where} 'bfloat16'; its finite difference needs float32" in problems(
         raw
     )
+
+
+DRAWS = "whose draws differ between the two ends of its difference"
+STAGES = [
+    (
+        {"distribution": "node", "dirichlet": {}},
+        "dirichlet: not allowed with the softmax over node; it draws those of an edge: edge",
+    ),
+    ({"flat": {}, "dirichlet": {}}, f"flat: not allowed beside dirichlet, {DRAWS}"),
+    ({"unrolled": {}, "dirichlet": {}}, f"unrolled: not allowed beside dirichlet, {DRAWS}"),
+    ({"alignment": {}, "dirichlet": {}}, f"alignment: not allowed beside dirichlet, {DRAWS}"),
+    (
+        {"taken": {}, "dirichlet": {"keep": [3]}},
+        "taken: not allowed with dirichlet.keep; the last epoch has been through all stages",
+    ),
+    (
+        {"taken": {}, "dirichlet": {"wait": 1}},
+        "taken: not allowed with dirichlet.wait; the last epoch has been through all stages",
+    ),
+    ({"dirichlet": {"keep": [5]}}, "dirichlet.keep: 5 is not allowed; fewer than the 5 operations of the stage before"),
+    ({"dirichlet": {"keep": [3, 3]}}, "dirichlet.keep: 3 is not allowed; fewer than the 3 operations of the stage before"),
+    ({"dirichlet": {"keep": [4, 3, 2, 1]}}, "dirichlet.keep: 5 stages are not allowed in the 4 epochs of experiments.1.search"),
+    (
+        {"dirichlet": {"keep": [3], "wait": 2}},
+        "dirichlet.wait: 2 is not allowed; fewer than the 2 epochs of a stage of experiments.1.search",
+    ),
+    (
+        {"warmup_epochs": 2, "dirichlet": {"keep": [3]}},
+        "warmup_epochs: 2 is not allowed with dirichlet.keep; fewer than the 2 epochs of its first stage (experiments.1.search)",
+    ),
+    ({"dirichlet": {"regulariser": "none"}}, "dirichlet.regulariser: 'none' is not allowed; input should be 'l2' or 'kl'"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("keys", "line"), STAGES, ids=lambda value: str(value)[:60])
+def test_draws_and_stages_that_make_no_sense_are_one_line(raw, keys, line):
+    for key, value in keys.items():
+        put(raw, f"{STATIC}.{key}", value)
+    assert f"{STATIC}.{line}" in problems(raw)
+
+
+def test_draws_go_with_what_does_not_mind_them(raw):
+    for key, value in {"beta": {}, "perturbation": {}, "dirichlet": {"keep": [4, 2], "regulariser": "kl"}}.items():
+        put(raw, f"{STATIC}.{key}", value)
+    assert load(raw)
+    put(raw, f"{STATIC}.dirichlet", {})
+    put(raw, f"{STATIC}.taken", {})
+    assert load(raw)

@@ -47,6 +47,7 @@ OF_PARTS: dict[frozenset[str], Original] = {
             "darts": ("D50", {"batch_size": 96, "valid_batches": "shuffled"}),
         },
     ),
+    frozenset({"dirichlet"}): Original("DrNAS", {"nas_bench_201": ("N100", {})}),  # elsewhere it has partial channels
 }
 PERTURBED = {"random": Original("SDARTS-RS", _same()), "adversarial": Original("SDARTS-ADV", _same())}
 MIDAS = Original("MIDAS", {})

@@ -27,6 +27,7 @@ from midas.plan.runs import PresentRun
         ({"weights": "static", "beta": {"per_epoch": 0.1}}, "beta-DARTS"),
         ({"weights": "static", "perturbation": {"kind": "adversarial"}}, "SDARTS-ADV"),
         ({"weights": "static", "taken": {"by": "valid_accuracy"}}, "DARTS-1st"),
+        ({"weights": "static", "dirichlet": {}}, "DrNAS"),
         ({"weights": "static", "beta": {}, "flat": {}}, None),
         ({"weights": "static", "distribution": "node"}, None),
         ({}, "MIDAS"),
