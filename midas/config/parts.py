@@ -59,6 +59,19 @@ class Perturbation(Strict):
     steps: Positive = Field(7, description="adversarial: steps of the attack")
 
 
+class Partial(Strict):
+    """Operations that see a part of the channels; the rest goes by (PC-DARTS, Xu et al., ICLR 2020)."""
+
+    channels: Positive = Field(
+        4, description="k: operations see the first 1/k of a map's channels; it divides the channels of the search"
+    )
+    edges: bool = Field(
+        True,
+        description="a learned weight of each edge, softmax over those that end in a node (NAS-Bench-201, in others' code: "
+        "false, a plain sum)",
+    )
+
+
 class Taken(Strict):
     """Which epoch's weights are decoded, where it is not the last."""
 
@@ -77,6 +90,7 @@ PARTS: dict[str, type[Strict]] = {
     "beta": Beta,
     "alignment": Alignment,
     "perturbation": Perturbation,
+    "partial": Partial,
     "taken": Taken,
 }
 """Key of a method -> its group."""
