@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from midas.config.kinds import Positive, Rate, Strict
-from midas.config.parts import PARTS, Alignment, Beta, Dirichlet, Flat, Perturbation, Taken, Unrolled
+from midas.config.parts import PARTS, Alignment, Beta, Dirichlet, Flat, Partial, Perturbation, Taken, Unrolled
 
 
 class Method(Strict):
@@ -94,6 +94,9 @@ class Method(Strict):
     alignment: Alignment | None = Field(None, description="regulariser of the network's weights (Lambda-DARTS)")
     perturbation: Perturbation | None = Field(None, description="of the mixing weights in the weights' step (SDARTS)")
     dirichlet: Dirichlet | None = Field(None, description="static: weights are drawn (DrNAS)")
+    partial: Partial | None = Field(
+        None, description="operations on a part of the channels, weights of edges (PC-DARTS, with warmup_epochs 15)"
+    )
     taken: Taken | None = Field(
         None, description="the epoch that is decoded, and when a search ends early; null: the last"
     )

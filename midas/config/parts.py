@@ -81,6 +81,19 @@ class Dirichlet(Strict):
     )
 
 
+class Partial(Strict):
+    """Operations that see a part of the channels; the rest goes by (PC-DARTS, Xu et al., ICLR 2020)."""
+
+    channels: Positive = Field(
+        4, description="k: operations see the first 1/k of a map's channels; it divides the channels of the search"
+    )
+    edges: bool = Field(
+        True,
+        description="a learned weight of each edge, softmax over those that end in a node (NAS-Bench-201, in others' code: "
+        "false, a plain sum)",
+    )
+
+
 class Taken(Strict):
     """Which epoch's weights are decoded, where it is not the last."""
 
@@ -100,6 +113,7 @@ PARTS: dict[str, type[Strict]] = {
     "alignment": Alignment,
     "perturbation": Perturbation,
     "dirichlet": Dirichlet,
+    "partial": Partial,
     "taken": Taken,
 }
 """Key of a method -> its group."""

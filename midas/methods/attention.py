@@ -35,7 +35,7 @@ class AttentionMixing(Source):
         space: its space.
         method: options of the attention, see `Method`.
         distribution: name of the softmax, see `distributions`.
-        channels: C.
+        channels: C; candidates have C / k of them where k parts are made of a map (`partial`), and no kernel is used then.
         fast: False for torch's own operations, the same up to rounding.
     """
 
@@ -48,20 +48,22 @@ class AttentionMixing(Source):
         self.method, self.per_operation = method, method.keys == "per_operation"
         self.operations = space.operations
         key_count = len(space.operations) if self.per_operation else 1
+        narrow = channels // method.partial.channels if method.partial else channels
         learned = method.projections == "learned"
         self.query, self.key, self.none = nn.ParameterDict(), nn.ParameterDict(), nn.ParameterDict()
         self.log_scale = nn.ParameterDict()
         for node, slots in self.slots.items():
             name = str(node)
             self.query[name] = _projection(learned, channels, len(slots.edges) * channels)
-            self.key[name] = _projection(learned, key_count, channels, channels)
+            self.key[name] = _projection(learned, key_count, channels, narrow)
             if slots.none and method.none_logit == "learned":
                 self.none[name] = nn.Parameter(torch.zeros(len(slots.none)))
             if method.learn_scale:
                 self.log_scale[name] = nn.Parameter(torch.tensor(math.log(self.scale)))
         self.detach, self.fast = method.detach, fast
         self.how = method.normalise, method.activation == "relu"
-        self.adds_means = fast and method.mixing == "image"
+        self.adds_means = fast and method.mixing == "image" and narrow == channels
+        self.fast_keys = fast and narrow == channels
         kernel = self.adds_means and not (self.per_operation or self.none or self.log_scale or self.projects_maps)
         kernel = kernel and method.activation != "norm_relu"
         self.entries = (
@@ -76,9 +78,8 @@ class AttentionMixing(Source):
         if self.method.decoupled_weight_decay:
             options["decoupled_weight_decay"] = True
         projections = [p for p in (*self.query.values(), *self.key.values()) if p.requires_grad]
-        return [
-            (projections, options), (list(self.none.values()), {}), (list(self.log_scale.values()), {"weight_decay": 0.0})
-        ]  # fmt: skip
+        others = [*self.none.values(), *(self.edges.parameters() if self.edges else ())]
+        return [(projections, options), (others, {}), (list(self.log_scale.values()), {"weight_decay": 0.0})]
 
     def forward(self, node: int, inputs: Sequence[Tensor], keys: Sequence[Tensor], grid: tuple[int, int]) -> Weights:
         """See `Source.forward`."""
@@ -163,7 +164,7 @@ class MapAttention(AttentionMixing):
         queries = projected_patches(inputs, query, None, how, grid, self.fast)[0]
         with torch.autocast(inputs[0].device.type, enabled=False):
             weights, offsets = self._of_candidates(key[slots.operation] if self.per_operation else key, candidates)
-        keys = projected_patches([c.raw for c in candidates], weights, offsets, how, grid, self.fast)
+        keys = projected_patches([c.raw for c in candidates], weights, offsets, how, grid, self.fast_keys)
         with torch.autocast(inputs[0].device.type, enabled=False):
             logits = self._placed(node, self._products(node, queries, keys.transpose(0, 1)))
             return self._weights(node, logits, grid)

@@ -19,6 +19,7 @@ from midas.methods.field.alignment import aligned
 from midas.methods.field.beta import beta
 from midas.methods.field.dirichlet import DECODED, Pruning, edge_dirichlet, kl, waits
 from midas.methods.field.flat import flat
+from midas.methods.field.partial import with_edges
 from midas.methods.field.perturbation import attacked_change, random_change
 from midas.methods.field.second_order import second_order
 from midas.methods.learning import Gradient, Learning, first_order, on_train, perturbed
@@ -26,7 +27,7 @@ from midas.methods.passes import Term
 from midas.methods.static import StaticMixing
 from midas.spaces import Space
 from midas.supernet import Supernet
-from midas.supernet.weights import Mixing, mix_images, mix_patches
+from midas.supernet.weights import MakeSource, Mix, Mixing, mix_images, mix_patches
 
 
 @dataclass(frozen=True)
@@ -137,23 +138,31 @@ def _static(method: Method, space: Space) -> Mixing:
     if part:
         how = {"distribution": edge_dirichlet, "draws": True, "settles": DECODED[part.variant]}
         how |= {"decay": 0.0} if part.regulariser == "kl" else {}
-    return Mixing(
+    return _mixing(
+        method,
         lambda spec, channels, fast: StaticMixing(spec, space, **how),
         shared=True,
         mix=mix_images,
-        patch_size=method.patch_size,
     )
 
 
 def _attention(method: Method, space: Space) -> Mixing:
     name = distribution_of(method, space)
     source = MapAttention if method.projected == "maps" else AttentionMixing
-    return Mixing(
+    return _mixing(
+        method,
         lambda spec, channels, fast: source(spec, space, method, name, channels, fast),
         shared=False,
         mix=mix_patches if method.mixing == "patch" else mix_images,
-        patch_size=method.patch_size,
     )
+
+
+def _mixing(method: Method, source: MakeSource, shared: bool, mix: Mix) -> Mixing:
+    """With weights of edges and parts of the channels, if so asked."""
+    part = method.partial
+    if part and part.edges:
+        source = with_edges(source)
+    return Mixing(source, shared, mix, method.patch_size, part.channels if part else 1)
 
 
 SOURCES: dict[str, Callable[[Method, Space], Mixing]] = {"static": _static, "attention": _attention}

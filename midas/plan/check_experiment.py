@@ -176,6 +176,7 @@ def _part_problems(space: Space, experiment: Experiment, method: Method, method_
     if "beta" in parts and method.weights != "static":
         yield f"{method_key}.beta: not allowed with weights {method.weights!r}; it is a term of static logits"
     learns = method.projections == "learned" or method.learn_scale or method.none_logit == "learned"
+    learns = learns or (method.partial is not None and method.partial.edges)
     if method.weights == "attention" and not learns:
         for name in {"unrolled", "flat"} & set(parts):
             yield f"{method_key}.{name}: not allowed with frozen projections, which take no step"
@@ -186,6 +187,8 @@ def _part_problems(space: Space, experiment: Experiment, method: Method, method_
     softmax = method.distribution or ("pairs" if method.weights == "attention" and space.kept_edges == 2 else "edge")
     if "perturbation" in parts and softmax != "edge":
         yield f"{method_key}.perturbation: not allowed with the softmax over {softmax}; it makes an edge's weights sum to 1: edge"
+    if "partial" in parts:
+        yield from _partial_problems(experiment, method, softmax, method_key, key)
     if "taken" in parts and method.warmup_epochs:
         yield f"{method_key}.taken: not allowed with warmup_epochs, in which the architecture stays as it was drawn"
     if method.taken and method.taken.patience and method.taken.patience >= experiment.search.epochs:
@@ -227,6 +230,23 @@ def _dirichlet_problems(
         yield (
             f"{method_key}.warmup_epochs: {method.warmup_epochs} is not allowed with dirichlet.keep; fewer than the "
             f"{epochs // stages} epochs of its first stage ({key}.search)"
+        )
+
+
+def _partial_problems(experiment: Experiment, method: Method, softmax: str, method_key: str, key: str) -> Iterator[str]:
+    """Channels that can't be parted alike, and weights that say nothing of what goes by."""
+    assert method.partial is not None
+    parts, channels = method.partial.channels, experiment.search.channels
+    if channels % parts:
+        allowed = ", ".join(str(k) for k in range(1, channels + 1) if channels % k == 0)
+        yield (
+            f"{method_key}.partial.channels: {parts} does not divide the {channels} channels of {key}.search; "
+            f"allowed: {allowed}"
+        )
+    if softmax != "edge":
+        yield (
+            f"{method_key}.partial: not allowed with the softmax over {softmax}; what goes by weighs as much as an edge whose "
+            "weights sum to 1: edge"
         )
 
 

@@ -14,7 +14,8 @@ from midas.networks.skeletons import SKELETONS
 from midas.spaces import Space
 from midas.supernet import backends
 from midas.supernet.candidates import Candidates, batch_norm
-from midas.supernet.mixture import Candidate
+from midas.supernet.mixture import Candidate, mixture
+from midas.supernet.partial import REST, PartialCandidates, shuffled
 from midas.supernet.patches import Grid, patch_grid
 from midas.supernet.weights import Change, Mixing, Place, Source, Weights, mix_patches
 
@@ -42,7 +43,8 @@ class SearchCell(nn.Module):
 
     Attributes:
         changes: of its weights before they mix, in this order; see `Supernet.changed`.
-        p: mixing weights of the last forward pass, detached: [B or 1, edges, operations].
+        p: mixing weights of the last forward pass, detached: [B or 1, edges, operations]; weights of edges are not in them.
+        edges: weights of edges of the last forward pass, detached: [edges], None without.
         pi: weights of the pairs of edges [B or 1, pairs], None without pairs.
         observer: called with a `NodeView` of each node, if set.
     """
@@ -65,13 +67,15 @@ class SearchCell(nn.Module):
         spec = self.spec
         self.preprocess = nn.ModuleList(preprocess)
         sources = sorted({source for source, _ in spec.edges})
-        self.candidates = nn.ModuleList(
-            Candidates(spec, source, channels, space.pool_norm, merged, fast) for source in sources
-        )
+        self.parts = mixing.parts
+        how = (channels // self.parts, space.pool_norm, merged, fast)
+        make = Candidates if self.parts == 1 else PartialCandidates
+        self.candidates = nn.ModuleList(make(spec, source, *how) for source in sources)
         self.mix = mixing.mix
         self.concatenates = space.family == "darts"
         self.changes: list[Change] = []
         self.p: Tensor | None = None
+        self.edges: Tensor | None = None
         self.pi: Tensor | None = None
         self.observer: Callable[[NodeView], None] | None = None
 
@@ -101,7 +105,13 @@ class SearchCell(nn.Module):
             weights = self._weigh(node, states, pooled, candidates, grid)
             for change in self.changes:
                 weights = weights.changed(change(weights.p, self.places[node]), slots)
+            if self.mixing.edges is not None:
+                weights = weights.weighed(self.mixing.edges(slots.rows), slots)
             output = self.mix(weights, slots, candidates)
+            if self.parts > 1:
+                rest = [found[edge, REST] for edge in slots.edges]
+                edges = weights.share.new_ones(len(rest)) if weights.edges is None else weights.edges
+                output = shuffled(output, mixture(edges[None], rest))
             add(output, weights.means)
             record.append(weights)
             if self.observer:
@@ -119,15 +129,18 @@ class SearchCell(nn.Module):
         return self.mixing(node, [pooled[source] for source in sources], [c.pooled for c in candidates], grid)
 
     def settled(self, node: int) -> Tensor | None:
-        """See `Source.settled`, with the changes that are held."""
+        """See `Source.settled`, with the changes that are held, times the weights of the edges where there are any."""
         if (p := self.mixing.settled(node)) is None:
             return None
         for change in self.changes:
             p = change(p, self.places[node])
-        return p
+        edges = self.mixing.edges
+        return p if edges is None else p * edges(self.places[node].edges).detach()[:, None]
 
     def _remember(self, record: list[Weights]) -> None:
         self.p = torch.cat([weights.p.detach() for weights in record], 1)
+        edges = [weights.edges.detach() for weights in record if weights.edges is not None]
+        self.edges = torch.cat(edges) if edges else None
         pairs = [weights.pi.detach() for weights in record if weights.pi is not None]
         self.pi = torch.cat(pairs, 1) if pairs else None
 
@@ -224,8 +237,12 @@ class Supernet(nn.Module):
         return torch.stack(rows, 1) if rows else None
 
     def mixture(self) -> tuple[Tensor, Tensor | None]:
-        """Weights of the last forward pass: p [B or 1, cells, edges, operations] and pi [B or 1, cells, pairs] or None."""
-        p = torch.stack([cell.p for cell in self.cells if cell.p is not None], 1)
+        """Weights of the last forward pass: p [B or 1, cells, edges, operations] and pi [B or 1, cells, pairs] or None.
+
+        Where edges have weights, p is multiplied by them.
+        """
+        own = [(cell.p, cell.edges) for cell in self.cells]
+        p = torch.stack([p if edges is None else p * edges[:, None] for p, edges in own if p is not None], 1)
         pairs = [cell.pi for cell in self.cells if cell.pi is not None]
         return p, torch.stack(pairs, 1) if pairs else None
 

@@ -26,6 +26,7 @@ class Weights(NamedTuple):
         patches: weights of each patch [B, R, E, O], None for static weights.
         grid: patches down and across the node's map.
         means: the means over patches [B, R, C] of the mixture that the image's weights make, where they are known.
+        edges: weights of the edges [E], by which `share` and `patches` are multiplied and p is not; None without.
     """
 
     p: Tensor
@@ -34,6 +35,18 @@ class Weights(NamedTuple):
     patches: Tensor | None = None
     grid: tuple[int, int] = (1, 1)
     means: Tensor | None = None
+    edges: Tensor | None = None
+
+    @property
+    def product(self) -> Tensor:
+        """Weights of operations times those of their edges, of the shape of p: what a cell is decoded by."""
+        return self.p if self.edges is None else self.p * self.edges[:, None]
+
+    def weighed(self, edges: Tensor, slots: NodeSlots) -> Weights:
+        """With weights of the edges [E] beside; what was known of the mixture no longer holds."""
+        patches = None if self.patches is None else self.patches * edges[:, None]
+        share = slots.share(self.p * edges[:, None])
+        return self._replace(share=share, patches=patches, means=None, edges=edges)
 
     def changed(self, p: Tensor, slots: NodeSlots) -> Weights:
         """With other weights p of the image; those of patches and pairs stay, what was known of the mixture no longer holds."""
@@ -132,6 +145,7 @@ class Source(nn.Module):
         attends: whether its weights depend on the maps.
         projects_maps: whether it is given maps as they are (`of_maps`), not their means over patches (`forward`).
         slots: what each node is offered.
+        edges: makes weights [E] of the edges that end in a node, from their slice among those of the cell; None: all are 1.
     """
 
     attends: bool
@@ -141,6 +155,7 @@ class Source(nn.Module):
         super().__init__()
         self.slots = {node: NodeSlots(spec, space.operations, node) for node in spec.nodes}
         self._slots = nn.ModuleList(self.slots.values())  # so that they follow to the device
+        self.edges: nn.Module | None = None
 
     def begin(self) -> None:
         """A forward pass begins: what is drawn is drawn anew."""
@@ -187,6 +202,10 @@ def mix_patches(weights: Weights, slots: NodeSlots, candidates: Sequence[Candida
     return torch.stack(products).sum(0)
 
 
+MakeSource = Callable[[CellSpec, int, bool], Source]
+Mix = Callable[[Weights, NodeSlots, Sequence[Candidate]], Tensor]
+
+
 class Mixing(NamedTuple):
     """What a supernet asks of a method.
 
@@ -195,12 +214,14 @@ class Mixing(NamedTuple):
         shared: whether all cells of a kind have one source in common.
         mix: a node's map [B, C, H, W] from its weights and candidates.
         patch_size: side of a patch in pixels, None for the whole map.
+        parts: operations see one of so many parts of a map's channels, see `partial`.
     """
 
-    source: Callable[[CellSpec, int, bool], Source]
+    source: MakeSource
     shared: bool
-    mix: Callable[[Weights, NodeSlots, Sequence[Candidate]], Tensor]
+    mix: Mix
     patch_size: int | None = None
+    parts: int = 1
 
 
 class _Take(torch.autograd.Function):

@@ -71,7 +71,7 @@ def write_example(path: Path, search: Searching) -> None:
     supernet.cells[0].observer = None
     view, spec = views[-1], supernet.cells[0].spec
     slots = supernet.cells[0].mixing.slots[view.node]
-    patches = view.weights.p if view.weights.patches is None else view.weights.patches[0]
+    patches = view.weights.product if view.weights.patches is None else view.weights.patches[0]
     patches = patches.flatten(1)[:, slots.mapped]
     np.savez(
         path,
@@ -84,6 +84,6 @@ def write_example(path: Path, search: Searching) -> None:
         maps=torch.stack([c.map[0].float().mean(0) for c in view.candidates]).cpu().numpy(),
         grid=np.array(view.weights.grid),
         patch_p=patches.unflatten(0, view.weights.grid).cpu().numpy(),
-        p=view.weights.p[0].flatten()[slots.mapped].cpu().numpy(),
+        p=view.weights.product[0].flatten()[slots.mapped].cpu().numpy(),
         output=view.output[0].float().mean(0).cpu().numpy(),
     )

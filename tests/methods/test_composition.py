@@ -52,10 +52,14 @@ def test_each_part_changes_a_search_of_each_source_that_it_goes_with(part, sourc
     assert all(p.isfinite().all() for p in parameters(own))
 
 
-PARTS_OF_A_SEARCH = {**PARTS, "taken": {"taken": {"by": "valid_accuracy"}}}
+PARTS_OF_A_SEARCH = {
+    **PARTS,
+    "taken": {"taken": {"by": "valid_accuracy"}},
+    "PC-DARTS": {"partial": {}, "warmup_epochs": 1},
+}
 
 
-@pytest.mark.parametrize("part", ["A2M", "Lambda", "SDARTS random", "SDARTS adversarial", "taken"])
+@pytest.mark.parametrize("part", ["A2M", "Lambda", "SDARTS random", "SDARTS adversarial", "taken", "PC-DARTS"])
 def test_a_search_with_a_part_is_killed_and_resumed(part, search_run, tmp_path, monkeypatch):
     run = search_run(method={"weights": "static", **PARTS_OF_A_SEARCH[part]})
     reference = finished(run, tmp_path / "whole")

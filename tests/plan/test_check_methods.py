@@ -8,6 +8,7 @@ from midas.plan.check import load
 MIDAS, STATIC, NAS = "methods.midas", "methods.static", "experiments.0"
 ON_PATCHES = "not allowed with mixing 'patch'; it changes the weights of whole images"
 SUMS = "it makes an edge's weights sum to 1: edge"
+GOES_BY = "what goes by weighs as much as an edge whose weights sum to 1: edge"
 BESIDE = "not allowed beside alignment, whose finite difference its draws would change"
 REFUSED = [
     ({"projected": "maps"}, "projected: 'maps' is not allowed without an activation, with which alone it differs from 'means'"),
@@ -28,6 +29,12 @@ REFUSED = [
     ({"warmup_epochs": 1, "taken": {}}, "taken: not allowed with warmup_epochs, in which the architecture stays as it was drawn"),
     ({"distribution": "node", "perturbation": {}}, f"perturbation: not allowed with the softmax over node; {SUMS}"),
     ({"dirichlet": {}}, "dirichlet: not allowed with weights 'attention'; it draws static weights"),
+
+
+    ({"partial": {"channels": 3}}, f"partial.channels: 3 does not divide the 8 channels of {NAS}.search; allowed: 1, 2, 4, 8"),
+    ({"partial": {"channels": 0}}, "partial.channels: 0 is not allowed; input should be greater than or equal to 1"),
+    ({"distribution": "node", "partial": {}}, f"partial: not allowed with the softmax over node; {GOES_BY}"),
+    ({"weights": "random", "partial": {}}, "partial: not allowed with weights 'random', which is not searched"),
     ({"weights": "random", "flat": {}}, "flat: not allowed with weights 'random', which is not searched"),
 ]  # fmt: skip
 
@@ -40,9 +47,10 @@ def test_what_makes_no_sense_is_one_line(raw, keys, line):
 
 
 def test_frozen_projections_beside_what_learns_are_no_mistake(raw):
-    for key, value in {"projections": "frozen", "learn_scale": True, "flat": {}}.items():
-        put(raw, f"{MIDAS}.{key}", value)
-    assert load(raw)
+    for keys in ({"learn_scale": True}, {"learn_scale": False, "partial": {}, "distribution": "edge"}):
+        for key, value in {"projections": "frozen", "flat": {}, **keys}.items():
+            put(raw, f"{MIDAS}.{key}", value)
+        assert load(raw)
 
 
 @pytest.mark.parametrize("part", ["unrolled", "flat", "alignment"])
@@ -66,7 +74,11 @@ def test_a_layer_norm_of_one_channel_leaves_nothing(raw):
 
 
 @pytest.mark.parametrize(
-    "keys", [{"beta": {}}, {"beta": {}, "flat": {}}, {"perturbation": {}, "unrolled": {}}, {"alignment": {}}]
+    "keys",
+    [
+        *({"beta": {}}, {"beta": {}, "flat": {}}, {"perturbation": {}, "unrolled": {}}, {"alignment": {}}),
+        *({"partial": {}, "perturbation": {}}, {"partial": {}, "alignment": {}, "flat": {}, "beta": {}}),
+    ],
 )
 def test_parts_go_together(raw, keys):
     for key in keys:

@@ -17,6 +17,7 @@ CASES = [
     ("nas_bench_201", {"patch_size": 4}),
     ("nas_bench_201", {"patch_size": None, "distribution": "node"}),
     ("nas_bench_201", {"weights": "static"}),
+    ("nas_bench_201", {"weights": "static", "partial": {"channels": 2}}),
     ("nas_bench_201", OPTIONS["detached, patch mixing"]),
     ("nas_bench_201", {"patch_size": 4, "normalise": "layer_norm"}),
     ("s2", {"patch_size": 4}),  # two candidates an edge: the interpreter is slow

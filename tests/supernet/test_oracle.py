@@ -52,7 +52,9 @@ def cases():
     for (name, space), (title, options) in product(SPACES_UNDER_TEST.items(), OPTIONS.items()):
         pairs = space.kept_edges is None and options.get("distribution") == "pairs"  # refused
         there = options.get("offer_none") and space.with_none() == space
-        same = name in ("s1", "s2", "s3", "s4") and {"normalise", "activation", "learn_scale"} & options.keys()
+        same = (
+            name in ("s1", "s2", "s3", "s4") and {"normalise", "activation", "learn_scale", "partial"} & options.keys()
+        )
         if not (pairs or there or same):
             yield pytest.param(space, options, id=f"{name}-{title}")
 

@@ -47,6 +47,13 @@ OF_PARTS: dict[frozenset[str], Original] = {
             "darts": ("D50", {"batch_size": 96, "valid_batches": "shuffled"}),
         },
     ),
+    frozenset({"partial"}): Original(
+        "PC-DARTS",
+        {
+            "nas_bench_201": ("N100", {"epochs": 50, "batch_size": 256, "lr": 0.1, "lr_min": 0.0, "arch_lr": 6e-4}),
+            "darts": ("D50", {"batch_size": 256, "lr": 0.1, "lr_min": 0.0, "arch_lr": 6e-4}),
+        },
+    ),
     frozenset({"dirichlet"}): Original("DrNAS", {"nas_bench_201": ("N100", {})}),  # elsewhere it has partial channels
 }
 PERTURBED = {"random": Original("SDARTS-RS", _same()), "adversarial": Original("SDARTS-ADV", _same())}

@@ -104,7 +104,8 @@ def attacked_change(
         epsilon = radius(passes.epoch, first, last, epochs)
         offered = torch.stack([_offered(step, supernet.kinds[cell]) for cell in cells])
         seen = passes.forward(step.train)
-        p, before = torch.stack([seen.p[:, cell] for cell in cells], 1), seen.loss.clone()
+        own = [supernet.cells[cell].p for cell in cells]  # those of a pass are multiplied by weights of edges, if any
+        p, before = torch.stack([x for x in own if x is not None], 1), seen.loss.clone()
 
         def gradient(weights: Tensor) -> Tensor:
             leaf = weights.detach().requires_grad_()

@@ -54,6 +54,19 @@ OPTIONS = {
         "keys": "per_operation",
     },
     "relu of maps, patch mixing": {"patch_size": 4, "activation": "relu", "projected": "maps", "mixing": "patch"},
+    "partial": {"weights": "static", "partial": {"channels": 4, "edges": False}},
+    "partial, edges": {"weights": "static", "partial": {"channels": 2}, "offer_none": True},
+    "edges alone": {"weights": "static", "partial": {"channels": 1}},
+    "partial attention": {"patch_size": 4, "distribution": "edge", "partial": {"channels": 2}},
+    "attention, edges alone": {"patch_size": 4, "distribution": "edge", "partial": {"channels": 1}},
+    "partial attention, patch mixing, per-operation keys": {
+        **{"patch_size": 4, "distribution": "edge", "mixing": "patch", "normalise": "length", "keys": "per_operation"},
+        "partial": {"channels": 2},
+    },
+    "partial attention, relu of maps": {
+        **{"patch_size": 4, "distribution": "edge", "activation": "relu", "projected": "maps"},
+        "partial": {"channels": 2},
+    },
     "detached": {"patch_size": 4, "detach": True},
     "detached, patch mixing": {"patch_size": 4, "mixing": "patch", "detach": True},
 }
@@ -80,7 +93,7 @@ def linked(merged, plain, channels):
     """(plain parameter, function that reads the same values, or gradients, off the merged one)."""
     mine = dict(merged.skeleton.named_parameters())
     for name, parameter in plain.skeleton.named_parameters():
-        if not any(part in name for part in (".operations.", ".query.", ".key.", ".log_scale.", ".alpha")):
+        if not any(part in name for part in (".operations.", ".query.", ".key.", ".log_scale.", ".alpha", ".beta")):
             yield parameter, reader(mine[name])
     for cell, other in zip(merged.cells, plain.cells, strict=True):
         for edge, (source, _) in enumerate(cell.spec.edges):
@@ -95,6 +108,8 @@ def linked(merged, plain, channels):
                 place = slice(edges.index(edge), edges.index(edge) + 1)
                 for their, my in zip(module.parameters(), candidates.operations[branch].parameters(), strict=True):
                     yield their, reader(my, len(edges), place)
+        if other.beta is not None:
+            yield other.beta, reader(cell.mixing.edges.beta)
         for node in other.query:
             yield other.query[node], reader(cell.mixing.query[node])
             yield other.key[node], reader(cell.mixing.key[node])

@@ -48,15 +48,17 @@ def distribute(logits, kind):
 
 
 class PlainCell(nn.Module):
-    def __init__(self, spec, space, method, distribution, preprocess, channels, alpha):
+    def __init__(self, spec, space, method, distribution, preprocess, channels, alpha, beta):
         super().__init__()
         self.spec, self.space, self.method, self.distribution = spec, space, method, distribution
         self.preprocess, self.channels, self.alpha = nn.ModuleList(preprocess), channels, alpha
+        self.parts, self.beta = method.partial.channels if method.partial else 1, beta
+        narrow = channels // self.parts
         self.operations = nn.ModuleList()
         for (source, _), offered in zip(spec.edges, spec.candidates, strict=True):
             stride = spec.stride if source < spec.inputs else 1
             self.operations.append(
-                nn.ModuleDict({name: make(name, channels, stride, norm, space.pool_norm) for name in offered})
+                nn.ModuleDict({name: make(name, narrow, stride, norm, space.pool_norm) for name in offered})
             )
         self.query, self.key, self.log_scale = nn.ParameterDict(), nn.ParameterDict(), nn.ParameterDict()
         if method.weights == "attention":
@@ -64,7 +66,7 @@ class PlainCell(nn.Module):
             for node in spec.nodes:
                 edges = len(spec.incoming(node))
                 self.query[str(node)] = nn.Parameter(torch.empty(channels, edges * channels))
-                self.key[str(node)] = nn.Parameter(torch.empty(keys, channels, channels))
+                self.key[str(node)] = nn.Parameter(torch.empty(keys, channels, narrow))
                 if method.learn_scale:
                     self.log_scale[str(node)] = nn.Parameter(torch.empty(()))
 
@@ -76,7 +78,7 @@ class PlainCell(nn.Module):
         self.p = []
         for node in self.spec.nodes:
             maps = {
-                (edge, name): module(states[self.spec.edges[edge][0]])
+                (edge, name): module(states[self.spec.edges[edge][0]][:, : self.channels // self.parts])
                 for edge in self.spec.incoming(node)
                 for name, module in self.operations[edge].items()
             }
@@ -88,12 +90,37 @@ class PlainCell(nn.Module):
             else:
                 weights = self.attend(node, states, maps, grid)
             mean = {key: sum(w[key] for w in weights) / len(weights) for key in maps}
-            self.p.append(mean)
-            if self.method.mixing == "patch" and self.method.weights == "attention":
+            share = self.of_edges(node)
+            self.p.append({key: value * share[key[0]] for key, value in mean.items()})
+            if self.method.partial:
+                states.append(sum(share[e] * self.edge(e, states, mean, maps, weights, grid) for e in share))
+            elif self.method.mixing == "patch" and self.method.weights == "attention":
                 states.append(sum(self.spread([w[key] for w in weights], grid, maps[key]) * maps[key] for key in maps))
             else:
                 states.append(sum(mean[key][:, None, None, None] * maps[key] for key in maps))
         return torch.cat(states[self.spec.inputs :], 1) if self.space.family == "darts" else states[-1]
+
+    def of_edges(self, node):
+        """Weights of the edges that end in a node."""
+        edges = self.spec.incoming(node)
+        if self.beta is None:
+            return dict.fromkeys(edges, 1.0)
+        total = sum(torch.exp(self.beta[e]) for e in edges)
+        return {e: torch.exp(self.beta[e]) / total for e in edges}
+
+    def edge(self, edge, states, mean, maps, weights, grid):
+        """PC-DARTS's edge: operations on the first channels, the others as they are or pooled, shuffled."""
+        mine = [key for key in maps if key[0] == edge]
+        if self.method.mixing == "patch" and self.method.weights == "attention":
+            mixed = sum(self.spread([w[key] for w in weights], grid, maps[key]) * maps[key] for key in mine)
+        else:
+            mixed = sum(mean[key][:, None, None, None] * maps[key] for key in mine)
+        source, narrow = states[self.spec.edges[edge][0]], self.channels // self.parts
+        rest = source[:, narrow:]
+        if rest.shape[2] > mixed.shape[2] and self.parts > 1:
+            rest = F.max_pool2d(rest, 2)
+        whole = [*mixed.unbind(1), *rest.unbind(1)] if self.parts > 1 else mixed.unbind(1)
+        return torch.stack([whole[j * narrow + i] for i in range(narrow) for j in range(self.parts)], 1)
 
     def attend(self, node, states, maps, grid):
         sources = [states[self.spec.edges[edge][0]] for edge in self.spec.incoming(node)]
@@ -157,12 +184,25 @@ class PlainSupernet(nn.Module):
             }
         )
 
+        weighs = method.partial and method.partial.edges
+        self.betas = nn.ParameterDict()
+
+        def beta(kind):
+            """Of a kind of cell, of each cell where the source of weights is each cell's."""
+            if not weighs:
+                return None
+            name = kind if method.weights == "static" else str(len(self.betas))
+            if name not in self.betas:
+                self.betas[name] = nn.Parameter(torch.zeros(len(space.cells[kind].edges)))
+            return self.betas[name]
+
         def make_cell(kind, channels_in, width, reduction_prev):
             preprocess = [nn.Identity() for _ in channels_in]
             if space.family == "darts":
                 older = FactorizedReduce if reduction_prev else ReLUConvBN
                 preprocess = [older(channels_in[0], width, norm=norm), ReLUConvBN(channels_in[1], width, norm=norm)]
-            return PlainCell(space.cells[kind], space, method, distribution, preprocess, width, self.alphas[kind])
+            learned = self.alphas[kind], beta(kind)
+            return PlainCell(space.cells[kind], space, method, distribution, preprocess, width, *learned)
 
         self.skeleton = SKELETONS[space.family](make_cell, channels, cells, classes, norm=network_norm)
         self.cells = [m for m in self.skeleton.cells if isinstance(m, PlainCell)]
