@@ -59,6 +59,20 @@ class Perturbation(Strict):
     steps: Positive = Field(7, description="adversarial: steps of the attack")
 
 
+class Oles(Strict):
+    """Convolutions whose weights stop learning for good where gradients of the two halves part ways (OLES, NeurIPS 2023)."""
+
+    threshold: float = Field(0.4, description="score below which the operation of an edge of a cell is frozen")
+    window: Positive = Field(
+        20, description="the scores of this many checks and one more, one a step, are summed and divided by it"
+    )
+    compare: Literal["accumulated", "validation"] = Field(
+        "accumulated",
+        description="what is compared with the last gradient of a training batch: its sum with the validation batch's, as in the "
+        "original code, or that gradient alone, as in the paper",
+    )
+
+
 class Taken(Strict):
     """Which epoch's weights are decoded, where it is not the last."""
 
@@ -77,6 +91,7 @@ PARTS: dict[str, type[Strict]] = {
     "beta": Beta,
     "alignment": Alignment,
     "perturbation": Perturbation,
+    "oles": Oles,
     "taken": Taken,
 }
 """Key of a method -> its group."""

@@ -17,6 +17,7 @@ from midas.methods.epochs import Choice, Hook
 from midas.methods.field.alignment import aligned
 from midas.methods.field.beta import beta
 from midas.methods.field.flat import flat
+from midas.methods.field.oles import Oles
 from midas.methods.field.perturbation import attacked_change, random_change
 from midas.methods.field.second_order import second_order
 from midas.methods.learning import Gradient, Learning, first_order, on_train, perturbed
@@ -66,10 +67,14 @@ def compose(method: Method, space: Space, epochs: int = 1) -> Composition:
     """
     space = space.with_none() if method.offer_none else space
     taken = method.taken
+    learning, hooks = _watched(
+        method, Learning(_architecture_step(method), _weight_step(method, epochs), _terms(method))
+    )
     return Composition(
         space,
         SOURCES[method.weights](method, space),
-        Learning(_architecture_step(method), _weight_step(method, epochs), _terms(method)),
+        learning,
+        hooks,
         choice=Choice(taken.by, taken.by == "valid_accuracy", taken.patience) if taken else Choice(),
         warmup_epochs=method.warmup_epochs,
         decode_none=method.decode_none,
@@ -97,6 +102,14 @@ def _weight_step(method: Method, epochs: int) -> Gradient:
         how = method.alignment
         found = aligned(how.weight, how.epsilon, epochs, how.signs, found)
     return found
+
+
+def _watched(method: Method, learning: Learning) -> tuple[Learning, Sequence[Callable[[], Hook]]]:
+    """How a method learns, with what watches it, and hooks that share a state with that."""
+    if method.oles is None:
+        return learning, ()
+    oles = Oles(method.oles.threshold, method.oles.window, method.oles.compare == "accumulated")
+    return oles.watches(learning), (lambda: oles,)
 
 
 def _terms(method: Method) -> tuple[Term, ...]:

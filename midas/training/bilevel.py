@@ -83,7 +83,8 @@ class Bilevel:
 
     def weight_step(self, train: Batch, valid: Batch, averages: Averages) -> None:
         """One step of the weights."""
-        found = self.learning.weights(Step(self.passes, train, valid, self.weight_optimizer, self.restrictions))
+        step = Step(self.passes, train, valid, self.weight_optimizer, self.restrictions)
+        found = self.learning.weights(step)
         averages.add(train_loss=found.loss, train_accuracy=found.accuracy)
         _set_gradients(self.weights, found.gradients, self.settings.cuda_graph)
         self.restrictions.still()
@@ -91,6 +92,8 @@ class Bilevel:
             torch.nn.utils.clip_grad_norm_(self.weights, self.settings.clip)
         self.weight_optimizer.step()
         self.restrictions.put_back()
+        if self.learning.after is not None:
+            self.learning.after(step)
 
     def norm(self) -> float:
         """Norm of all architecture parameters together; 0 where there are none to learn."""

@@ -16,6 +16,9 @@ REFUSED = [
     ({"beta": {}}, "beta: not allowed with weights 'attention'; it is a term of static logits"),
     ({"beta": 3}, "beta: 3 is not allowed; must be keys with values"),
     ({"flat": {"rho": -1}}, "flat.rho: -1 is not allowed; input should be greater than or equal to 0"),
+    ({"oles": {"compare": "training"}}, "oles.compare: 'training' is not allowed; input should be 'accumulated' or 'validation'"),
+    ({"oles": {"window": 0}}, "oles.window: 0 is not allowed; input should be greater than or equal to 1"),
+    ({"weights": "random", "oles": {}}, "oles: not allowed with weights 'random', which is not searched"),
     ({"flat": {"radius": 1}}, "flat.radius: unknown key; allowed: rho, epsilon"),
     ({"flat": {}, "unrolled": {}}, "flat: not allowed beside unrolled; a method has one kind of architecture step"),
     ({"projections": "frozen", "flat": {}}, "flat: not allowed with frozen projections, which take no step"),
@@ -65,7 +68,14 @@ def test_a_layer_norm_of_one_channel_leaves_nothing(raw):
 
 
 @pytest.mark.parametrize(
-    "keys", [{"beta": {}}, {"beta": {}, "flat": {}}, {"perturbation": {}, "unrolled": {}}, {"alignment": {}}]
+    "keys",
+    [
+        {"beta": {}},
+        {"beta": {}, "flat": {}},
+        {"perturbation": {}, "unrolled": {}},
+        {"alignment": {}},
+        {"oles": {}, "flat": {}, "perturbation": {}},
+    ],
 )
 def test_parts_go_together(raw, keys):
     for key in keys:
