@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from midas.config.kinds import Positive, Rate, Strict
-from midas.config.parts import PARTS, Alignment, Beta, Flat, Oles, Perturbation, Taken, Unrolled
+from midas.config.parts import PARTS, Alignment, Beta, Flat, Oles, Perturbation, Selection, Taken, Unrolled
 
 
 class Method(Strict):
@@ -94,6 +94,9 @@ class Method(Strict):
     alignment: Alignment | None = Field(None, description="regulariser of the network's weights (Lambda-DARTS)")
     perturbation: Perturbation | None = Field(None, description="of the mixing weights in the weights' step (SDARTS)")
     oles: Oles | None = Field(None, description="weights of operations that are frozen on the way (OLES)")
+    selection: Selection | None = Field(
+        None, description="operations and edges chosen by removal, after the search (DARTS-PT); null: by their weights"
+    )
     taken: Taken | None = Field(
         None, description="the epoch that is decoded, and when a search ends early; null: the last"
     )

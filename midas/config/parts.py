@@ -73,6 +73,21 @@ class Oles(Strict):
     )
 
 
+class Selection(Strict):
+    """Operations chosen by what their removal costs, in epochs that follow those of the search (DARTS-PT, ICLR 2021)."""
+
+    interval: Positive = Field(
+        5, description="epochs from one decision (of an edge, then of a node's edges) to the next"
+    )
+    by: Literal["accuracy", "loss"] = Field(
+        "accuracy", description="what of the supernet is measured on the whole validation half"
+    )
+    rate: Rate = Field(0.1, description="learning rate of the weights in these epochs, a factor on lr of the search")
+    fixed: bool = Field(
+        False, description="the architecture stays as it was drawn, in the search too, where the weights learn alone"
+    )
+
+
 class Taken(Strict):
     """Which epoch's weights are decoded, where it is not the last."""
 
@@ -92,6 +107,7 @@ PARTS: dict[str, type[Strict]] = {
     "alignment": Alignment,
     "perturbation": Perturbation,
     "oles": Oles,
+    "selection": Selection,
     "taken": Taken,
 }
 """Key of a method -> its group."""

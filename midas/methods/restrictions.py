@@ -55,10 +55,10 @@ class Restrictions:
         self.changes += 1
         return still
 
-    def keep(self, kept: dict[str, Tensor], renormalises: bool) -> None:
+    def keep(self, kept: dict[str, Tensor], renormalises: bool, alone: bool = False) -> None:
         """Mask all other operations from here on, see `Mask`; another mask takes its place."""
         device = next(self.supernet.parameters()).device
-        mask = Mask({kind: which.to(device) for kind, which in kept.items()}, renormalises)
+        mask = Mask({kind: which.to(device) for kind, which in kept.items()}, renormalises, alone)
         if self.mask is not None:
             self.supernet.drop(self.mask)
         self.supernet.hold(mask, first=True)
@@ -86,7 +86,7 @@ class Restrictions:
     def state(self) -> dict[str, Any]:
         """For a checkpoint; empty where nothing is restricted."""
         state: dict[str, Any] = {"frozen": list(self.frozen)} if self.frozen else {}
-        return state | ({"mask": [self.mask.kept, self.mask.renormalises]} if self.mask else {})
+        return state | ({"mask": [self.mask.kept, self.mask.renormalises, self.mask.alone]} if self.mask else {})
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from `state`, after the supernet's own was restored."""

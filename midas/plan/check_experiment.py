@@ -168,12 +168,17 @@ def _part_problems(space: Space, experiment: Experiment, method: Method, method_
         for name in {"unrolled", "flat"} & set(parts):
             yield f"{method_key}.{name}: not allowed with frozen projections, which take no step"
     if method.weights == "attention" and method.mixing == "patch":
-        for name in ("alignment", "perturbation"):
+        for name in ("alignment", "perturbation", "selection"):
             if name in parts:
                 yield f"{method_key}.{name}: not allowed with mixing 'patch'; it changes the weights of whole images"
     softmax = method.distribution or ("pairs" if method.weights == "attention" and space.kept_edges == 2 else "edge")
-    if "perturbation" in parts and softmax != "edge":
-        yield f"{method_key}.perturbation: not allowed with the softmax over {softmax}; it makes an edge's weights sum to 1: edge"
+    for name in (part for part in ("perturbation", "selection") if part in parts and softmax != "edge"):
+        yield f"{method_key}.{name}: not allowed with the softmax over {softmax}; it makes an edge's weights sum to 1: edge"
+    if {"selection", "taken"} <= set(parts):
+        yield f"{method_key}.taken: not allowed beside selection, which ends with the last epoch"
+    for name in ("unrolled", "flat", "beta", "oles", "warmup_epochs"):
+        if method.selection and method.selection.fixed and getattr(method, name):
+            yield f"{method_key}.{name}: not allowed beside selection.fixed, with which the architecture takes no step"
     if "taken" in parts and method.warmup_epochs:
         yield f"{method_key}.taken: not allowed with warmup_epochs, in which the architecture stays as it was drawn"
     if method.taken and method.taken.patience and method.taken.patience >= experiment.search.epochs:

@@ -208,7 +208,14 @@ class Supernet(nn.Module):
 
     def settled(self) -> Tensor | None:
         """Weights [1, cells, edges, operations] that are decoded where those of a pass are drawn; None where they aren't."""
-        found = [[cell.mixing.settled(node) for node in cell.spec.nodes] for cell in self.cells]
+
+        def of(cell: SearchCell, node: int) -> Tensor | None:
+            p = cell.mixing.settled(node)
+            for change in cell.changes:
+                p = None if p is None else change(p, cell.places[node])
+            return p
+
+        found = [[of(cell, node) for node in cell.spec.nodes] for cell in self.cells]
         rows = [torch.cat([p for p in nodes if p is not None], 1) for nodes in found if None not in nodes]
         return torch.stack(rows, 1) if rows else None
 
