@@ -32,6 +32,7 @@ from midas.training.searching import Searching
 from midas.training.sums import SearchSums
 
 CPU = torch.device("cpu")
+PARTS = {"weights": "static", "oles": {"window": 1}, "perturbation": {}, "flat": {}}
 
 
 @pytest.fixture
@@ -332,7 +333,7 @@ def test_a_search_goes_on_until_all_is_decided(search_run, tmp_path):
 
 @pytest.mark.parametrize(
     ("space", "method"),
-    [("nas_bench_201", {"patch_size": 4}), ("s2", {"patch_size": 4, "distribution": "edge"})],
+    [("nas_bench_201", {"patch_size": 4}), ("nas_bench_201", PARTS), ("s2", {"patch_size": 4, "distribution": "edge"})],
 )
 def test_it_goes_with_other_sources_and_spaces(search_run, tmp_path, drawn_values, space, method):
     sizes = {"channels": 2, "cells": 1 if space == "nas_bench_201" else 3, "batch_size": 64, "arch_lr": 0.01}
