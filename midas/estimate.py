@@ -22,11 +22,14 @@ from midas.images.datasets import images_of
 from midas.images.halves import read_split
 from midas.measuring.costs import MEMORY_STEPS, comparisons
 from midas.measuring.speed import Setting, Speed, measure
+from midas.methods.composition import more_epochs
+from midas.methods.field.selection import evaluations
 from midas.plan.check import load
 from midas.plan.plan import Plan
 from midas.plan.runs import CostRun
 from midas.running.devices import pick_device
 from midas.running.provenance import processor
+from midas.spaces import get_space
 
 STEPS = {
     "search": "searches",
@@ -100,8 +103,15 @@ def _search_load(plan: Plan, job: Job) -> Load:
     if dataset.split is not None:
         half = min(map(len, read_split(Path(dataset.split)).values()))
     setting = _search_setting(plan, job.experiment, job.method)
-    # the dump at its end is a pass over the validation half
-    return Load(setting, search.epochs * _in_batches(half, search.batch_size), half)
+    method = plan.config.methods[job.method]
+    space = get_space(job.experiment.space, method.offer_none)
+    epochs, passes = (
+        search.epochs + more_epochs(method, space),
+        1,
+    )  # the dump at its end is a pass over the validation half
+    if method.selection:
+        passes += evaluations(space, space.decodes_none if method.decode_none is None else method.decode_none)
+    return Load(setting, epochs * _in_batches(half, search.batch_size), passes * half)
 
 
 def _search_setting(plan: Plan, experiment: Experiment, method: str) -> Setting:

@@ -134,6 +134,16 @@ def test_hours_follow_from_seconds_of_an_image_by_the_protocol(paper):
         assert hours(found, speeds) == pytest.approx(expected[step] / 3600, rel=1e-12)
 
 
+def test_epochs_and_evaluations_that_follow_a_search_are_counted(tmp_path, monkeypatch):
+    """Of DARTS-PT in the DARTS space: 81 epochs, and the validation half 240 times."""
+    monkeypatch.delenv("MIDAS_DATA", raising=False)
+    raw = read_config(ROOT / "config/paper.yaml", [f"results_dir={tmp_path}"])
+    raw["methods"]["static"]["selection"] = {}
+    plan = load(raw)
+    (found,) = loads(plan, Job("search", plan.experiment("darts", "cifar10"), "static", done=False))
+    assert (found.train, found.test) == ((50 + 81) * (25_000 // 64 * 64), 241 * 25_000)
+
+
 def test_hours_of_a_measurement_of_cost_are_those_of_its_turns_by_pixels(paper):
     """Static and midas at 16, 32 and 64 pixels, no_patch, and midas with four more patch sizes (one of them ps4's)."""
     found = loads(paper, Job("cost", paper.experiment("darts", "cifar10"), "", done=False))

@@ -10,7 +10,19 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from midas.config.kinds import Positive, Rate, Strict
-from midas.config.parts import PARTS, Alignment, Beta, Dirichlet, Flat, Partial, Perturbation, Taken, Unrolled
+from midas.config.parts import (
+    PARTS,
+    Alignment,
+    Beta,
+    Dirichlet,
+    Flat,
+    Oles,
+    Partial,
+    Perturbation,
+    Selection,
+    Taken,
+    Unrolled,
+)
 
 
 class Method(Strict):
@@ -96,6 +108,10 @@ class Method(Strict):
     dirichlet: Dirichlet | None = Field(None, description="static: weights are drawn (DrNAS)")
     partial: Partial | None = Field(
         None, description="operations on a part of the channels, weights of edges (PC-DARTS, with warmup_epochs 15)"
+    )
+    oles: Oles | None = Field(None, description="weights of operations that are frozen on the way (OLES)")
+    selection: Selection | None = Field(
+        None, description="operations and edges chosen by removal, after the search (DARTS-PT); null: by their weights"
     )
     taken: Taken | None = Field(
         None, description="the epoch that is decoded, and when a search ends early; null: the last"

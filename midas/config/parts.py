@@ -94,6 +94,35 @@ class Partial(Strict):
     )
 
 
+class Oles(Strict):
+    """Convolutions whose weights stop learning for good where gradients of the two halves part ways (OLES, NeurIPS 2023)."""
+
+    threshold: float = Field(0.4, description="score below which the operation of an edge of a cell is frozen")
+    window: Positive = Field(
+        20, description="the scores of this many checks and one more, one a step, are summed and divided by it"
+    )
+    compare: Literal["accumulated", "validation"] = Field(
+        "accumulated",
+        description="what is compared with the last gradient of a training batch: its sum with the validation batch's, as in the "
+        "original code, or that gradient alone, as in the paper",
+    )
+
+
+class Selection(Strict):
+    """Operations chosen by what their removal costs, in epochs that follow those of the search (DARTS-PT, ICLR 2021)."""
+
+    interval: Positive = Field(
+        5, description="epochs from one decision (of an edge, then of a node's edges) to the next"
+    )
+    by: Literal["accuracy", "loss"] = Field(
+        "accuracy", description="what of the supernet is measured on the whole validation half"
+    )
+    rate: Rate = Field(0.1, description="learning rate of the weights in these epochs, a factor on lr of the search")
+    fixed: bool = Field(
+        False, description="the architecture stays as it was drawn, in the search too, where the weights learn alone"
+    )
+
+
 class Taken(Strict):
     """Which epoch's weights are decoded, where it is not the last."""
 
@@ -114,6 +143,8 @@ PARTS: dict[str, type[Strict]] = {
     "perturbation": Perturbation,
     "dirichlet": Dirichlet,
     "partial": Partial,
+    "oles": Oles,
+    "selection": Selection,
     "taken": Taken,
 }
 """Key of a method -> its group."""

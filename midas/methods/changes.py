@@ -39,14 +39,18 @@ class Mask(Change):
     Args:
         kept: kind of cell -> what is kept, bool [edges, O].
         renormalises: whether the weights that an edge keeps are divided by their sum; an edge without any keeps none.
+        alone: whether an operation that is alone on its edge has weight 1, whatever its p, which then learns nothing.
     """
 
-    def __init__(self, kept: dict[str, Tensor], renormalises: bool):
-        self.kept, self.renormalises = kept, renormalises
+    def __init__(self, kept: dict[str, Tensor], renormalises: bool, alone: bool = False):
+        self.kept, self.renormalises, self.alone = kept, renormalises, alone
 
     def __call__(self, p: Tensor, place: Place) -> Tensor:
         """See `Change`."""
-        left = p * self.kept[place.kind][place.edges].to(p)
+        kept = self.kept[place.kind][place.edges]
+        left = p * kept.to(p)
+        if self.alone:
+            left = torch.where(kept.sum(-1, keepdim=True) == 1, kept.to(p), left)
         if not self.renormalises:
             return left
         return left / left.sum(-1, keepdim=True).clamp(min=torch.finfo(p.dtype).tiny)

@@ -19,9 +19,11 @@ from midas.methods.field.alignment import aligned
 from midas.methods.field.beta import beta
 from midas.methods.field.dirichlet import DECODED, Pruning, edge_dirichlet, kl, waits
 from midas.methods.field.flat import flat
+from midas.methods.field.oles import Oles
 from midas.methods.field.partial import with_edges
 from midas.methods.field.perturbation import attacked_change, random_change
 from midas.methods.field.second_order import second_order
+from midas.methods.field.selection import Selection, schedule
 from midas.methods.learning import Gradient, Learning, first_order, on_train, perturbed
 from midas.methods.passes import Term
 from midas.methods.static import StaticMixing
@@ -40,6 +42,7 @@ class Composition:
         learning: how architecture and weights learn, and terms of the architecture's loss.
         hooks: make what is called at the end of each epoch, in this order.
         choice: which epoch's weights are decoded, and when a search ends early.
+        more_epochs: that follow those of the search, at a constant learning rate, begun without momentum.
         warmup_epochs: epochs at the start in which the architecture stays as it was drawn.
         waits: further epochs in which it stays as it is.
         decode_none: whether "none" may be decoded; None: as the space says.
@@ -51,6 +54,7 @@ class Composition:
     learning: Learning = field(default_factory=Learning)
     hooks: Sequence[Callable[[], Hook]] = ()
     choice: Choice = field(default_factory=Choice)
+    more_epochs: int = 0
     warmup_epochs: int = 0
     waits: tuple[range, ...] = ()
     decode_none: bool | None = None
@@ -74,14 +78,18 @@ def compose(method: Method, space: Space, epochs: int = 1) -> Composition:
         epochs: of the search, which schedules depend on.
     """
     space = space.with_none() if method.offer_none else space
-    taken, drawn = method.taken, method.dirichlet
+    taken, drawn, select, more = method.taken, method.dirichlet, method.selection, more_epochs(method, space)
+    learning = Learning(_architecture_step(method), _weight_step(method, epochs), _terms(method))
+    learning, hooks = _watched(method, learning._replace(late_rate=select.rate) if select else learning)
+    pruning = (lambda: Pruning(drawn.keep, epochs),) if drawn and drawn.keep else ()
     return Composition(
         space,
         SOURCES[method.weights](method, space),
-        Learning(_architecture_step(method), _weight_step(method, epochs), _terms(method)),
-        hooks=(lambda: Pruning(drawn.keep, epochs),) if drawn and drawn.keep else (),
+        learning,
+        (*pruning, *hooks, *_selecting(method, space, epochs)),
         choice=Choice(taken.by, taken.by == "valid_accuracy", taken.patience) if taken else Choice(),
-        warmup_epochs=method.warmup_epochs,
+        more_epochs=more,
+        warmup_epochs=epochs + more if select and select.fixed else method.warmup_epochs,
         waits=waits(epochs, len(drawn.keep) + 1, drawn.wait) if drawn else (),
         decode_none=method.decode_none,
         decode_batch=method.decode_batch,
@@ -108,6 +116,24 @@ def _weight_step(method: Method, epochs: int) -> Gradient:
         how = method.alignment
         found = aligned(how.weight, how.epsilon, epochs, how.signs, found)
     return found
+
+
+def _watched(method: Method, learning: Learning) -> tuple[Learning, Sequence[Callable[[], Hook]]]:
+    """How a method learns, with what watches it, and hooks that share a state with that."""
+    if method.oles is None:
+        return learning, ()
+    oles = Oles(method.oles.threshold, method.oles.window, method.oles.compare == "accumulated")
+    return oles.watches(learning), (lambda: oles,)
+
+
+def more_epochs(method: Method, space: Space) -> int:
+    """Epochs that follow those of a search."""
+    return schedule(space, method.selection.interval)[-1] + 1 if method.selection else 0
+
+
+def _selecting(method: Method, space: Space, epochs: int) -> Sequence[Callable[[], Hook]]:
+    how = method.selection
+    return (lambda: Selection(space, epochs, how.interval, how.by, method.decode_none),) if how else ()
 
 
 def _terms(method: Method) -> tuple[Term, ...]:

@@ -55,11 +55,15 @@ class Learning(NamedTuple):
         architecture: gradient of the architecture parameters.
         weights: gradient of the network's weights.
         terms: of the architecture's loss beside the cross-entropy.
+        after: called after each step of the weights, whose `grad` are then those that the optimiser was given, clipped.
+        late_rate: factor on the weights' first learning rate in epochs that follow those of the search, if any do.
     """
 
     architecture: Gradient = first_order
     weights: Gradient = on_train
     terms: tuple[Term, ...] = ()
+    after: Callable[[Step], None] | None = None
+    late_rate: float | None = None
 
 
 def perturbed(change: Callable[[Step], Change], gradient: Gradient = on_train) -> Gradient:

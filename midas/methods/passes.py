@@ -90,6 +90,11 @@ class Passes:
         """A pass back to the architecture parameters."""
         return self._pass(self.architecture, *batch, self.terms)
 
+    def of_both(self, batch: Batch) -> tuple[TrainingPass, tuple[Tensor | None, ...]]:
+        """The same, and the gradients of the network's weights that the pass leaves by the way."""
+        found, own = self._pass([*self.architecture, *self.weights], *batch, self.terms), len(self.architecture)
+        return found._replace(gradients=found.gradients[:own]), found.gradients[own:]
+
     def forward(self, batch: Batch) -> TrainingPass:
         """A pass forward alone."""
         return self._pass([], *batch)

@@ -56,8 +56,9 @@ class Bilevel:
         )  # fmt: skip
 
     def begin(self, epoch: int) -> None:
-        """Begin an epoch, with its learning rate."""
-        self.passes.epoch.fill_(epoch)
+        """Begin an epoch, with its learning rate; schedules stay where they end in epochs that follow those of the search."""
+        late = self.learning.late_rate is not None and epoch >= self.settings.epochs
+        self.passes.epoch.fill_(self.settings.epochs - 1 if late else epoch)
         for group in self.weight_optimizer.param_groups:
             if isinstance(group["lr"], Tensor):
                 group["lr"].fill_(self.lr(epoch))
@@ -65,9 +66,17 @@ class Bilevel:
                 group["lr"] = self.lr(epoch)
 
     def lr(self, epoch: int) -> float:
-        """Learning rate of the weights in an epoch (from 0): a cosine from lr to lr_min."""
-        s = self.settings
+        """Learning rate of the weights in an epoch (from 0): a cosine from lr to lr_min, then a constant."""
+        s, late = self.settings, self.learning.late_rate
+        if late is not None and epoch >= s.epochs:
+            return late * s.lr
         return s.lr_min + (s.lr - s.lr_min) * (1 + math.cos(math.pi * epoch / s.epochs)) / 2
+
+    def forget(self) -> None:
+        """Take the momentum off the weights, in place, as a recorded step wants it."""
+        for state in self.weight_optimizer.state.values():
+            if state.get("momentum_buffer") is not None:
+                state["momentum_buffer"].zero_()
 
     def step(self, train: Batch, valid: Batch, sums: SearchSums, learns: bool = True) -> None:
         """A bilevel step: one of the architecture on `valid`, and one of the weights on `train`, in the order of the settings."""
@@ -91,7 +100,8 @@ class Bilevel:
 
     def weight_step(self, train: Batch, valid: Batch, averages: Averages) -> None:
         """One step of the weights."""
-        found = self.learning.weights(Step(self.passes, train, valid, self.weight_optimizer, self.restrictions))
+        step = Step(self.passes, train, valid, self.weight_optimizer, self.restrictions)
+        found = self.learning.weights(step)
         averages.add(train_loss=found.loss, train_accuracy=found.accuracy)
         _set_gradients(self.weights, found.gradients, self.settings.cuda_graph)
         self.restrictions.still()
@@ -100,6 +110,8 @@ class Bilevel:
             torch.nn.utils.clip_grad_norm_(counted, self.settings.clip)
         self.weight_optimizer.step()
         self.restrictions.put_back()
+        if self.learning.after is not None:
+            self.learning.after(step)
 
     def norm(self) -> float:
         """Norm of all architecture parameters together; 0 where there are none to learn."""

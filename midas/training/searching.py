@@ -74,8 +74,9 @@ class Searching:
             self._restore(state)
         graph = self.settings.cuda_graph and self.device.type == "cuda"
         recorded = RecordedSteps(self.bilevel, self.loaders, self.sums) if graph else None
-        progress = Progress(self.settings.epochs, "search")
-        while len(self.history) < self.settings.epochs and not self.composition.choice.ends(self.history):
+        epochs = self.settings.epochs + self.composition.more_epochs
+        progress = Progress(epochs, "search")
+        while len(self.history) < epochs and not self.composition.choice.ends(self.history):
             epoch = len(self.history)
             for _ in self._steps(epoch, progress, recorded):
                 if keeper.due():
@@ -120,6 +121,8 @@ class Searching:
             seed_step(self.run.seed, "hooks", epoch, 0)  # the same after a kill
         for hook in self.hooks:
             hook(Epoch(self.bilevel.passes, self.history, self.bilevel.restrictions, self.evaluate))
+        if len(self.history) == self.settings.epochs and self.composition.more_epochs:
+            self.bilevel.forget()  # what follows begins anew
         if self.history[-1].keys() != self.history[0].keys():
             raise ValueError(f"search: epoch {epoch + 1} has other columns in its history than the first one")
         choice = self.composition.choice

@@ -10,6 +10,7 @@ ON_PATCHES = "not allowed with mixing 'patch'; it changes the weights of whole i
 SUMS = "it makes an edge's weights sum to 1: edge"
 GOES_BY = "what goes by weighs as much as an edge whose weights sum to 1: edge"
 BESIDE = "not allowed beside alignment, whose finite difference its draws would change"
+FIXED = "not allowed beside selection.fixed, with which the architecture takes no step"
 REFUSED = [
     ({"projected": "maps"}, "projected: 'maps' is not allowed without an activation, with which alone it differs from 'means'"),
     ({"weight_decay": -1}, "weight_decay: -1 is not allowed; input should be greater than or equal to 0"),
@@ -17,6 +18,18 @@ REFUSED = [
     ({"beta": {}}, "beta: not allowed with weights 'attention'; it is a term of static logits"),
     ({"beta": 3}, "beta: 3 is not allowed; must be keys with values"),
     ({"flat": {"rho": -1}}, "flat.rho: -1 is not allowed; input should be greater than or equal to 0"),
+    ({"oles": {"compare": "training"}}, "oles.compare: 'training' is not allowed; input should be 'accumulated' or 'validation'"),
+    ({"oles": {"window": 0}}, "oles.window: 0 is not allowed; input should be greater than or equal to 1"),
+    ({"weights": "random", "oles": {}}, "oles: not allowed with weights 'random', which is not searched"),
+    ({"selection": {}, "taken": {}}, "taken: not allowed beside selection, which ends with the last epoch"),
+    ({"selection": {"fixed": True}, "flat": {}}, f"flat: {FIXED}"),
+    ({"selection": {"fixed": True}, "oles": {}}, f"oles: {FIXED}"),
+    ({"selection": {"fixed": True}, "warmup_epochs": 1}, f"warmup_epochs: {FIXED}"),
+    ({"selection": {}, "distribution": "node"}, f"selection: not allowed with the softmax over node; {SUMS}"),
+    ({"selection": {}, "mixing": "patch"}, f"selection: {ON_PATCHES}"),
+    ({"selection": {"interval": 0}}, "selection.interval: 0 is not allowed; input should be greater than or equal to 1"),
+    ({"selection": {"by": "rank"}}, "selection.by: 'rank' is not allowed; input should be 'accuracy' or 'loss'"),
+    ({"weights": "random", "selection": {}}, "selection: not allowed with weights 'random', which is not searched"),
     ({"flat": {"radius": 1}}, "flat.radius: unknown key; allowed: rho, epsilon"),
     ({"flat": {}, "unrolled": {}}, "flat: not allowed beside unrolled; a method has one kind of architecture step"),
     ({"projections": "frozen", "flat": {}}, "flat: not allowed with frozen projections, which take no step"),
@@ -78,6 +91,12 @@ def test_a_layer_norm_of_one_channel_leaves_nothing(raw):
     [
         *({"beta": {}}, {"beta": {}, "flat": {}}, {"perturbation": {}, "unrolled": {}}, {"alignment": {}}),
         *({"partial": {}, "perturbation": {}}, {"partial": {}, "alignment": {}, "flat": {}, "beta": {}}),
+        {"beta": {}},
+        {"beta": {}, "flat": {}},
+        {"perturbation": {}, "unrolled": {}},
+        {"alignment": {}},
+        {"oles": {}, "flat": {}, "perturbation": {}},
+        {"selection": {}, "oles": {}, "beta": {}, "perturbation": {}},
     ],
 )
 def test_parts_go_together(raw, keys):

@@ -47,6 +47,8 @@ OF_PARTS: dict[frozenset[str], Original] = {
             "darts": ("D50", {"batch_size": 96, "valid_batches": "shuffled"}),
         },
     ),
+    frozenset({"oles"}): Original("OLES", _same()),
+    frozenset({"selection"}): Original("DARTS+PT", _same()),
     frozenset({"partial"}): Original(
         "PC-DARTS",
         {
