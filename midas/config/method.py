@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from midas.config.kinds import Positive, Rate, Strict
-from midas.config.parts import PARTS, Alignment, Beta, Flat, Perturbation, Taken, Unrolled
+from midas.config.parts import PARTS, Alignment, Beta, ExtraSkip, Flat, Perturbation, Taken, Unrolled
 
 
 class Method(Strict):
@@ -93,6 +93,9 @@ class Method(Strict):
     beta: Beta | None = Field(None, description="static: regulariser of the logits (beta-DARTS)")
     alignment: Alignment | None = Field(None, description="regulariser of the network's weights (Lambda-DARTS)")
     perturbation: Perturbation | None = Field(None, description="of the mixing weights in the weights' step (SDARTS)")
+    extra_skip: ExtraSkip | None = Field(
+        None, description="a skip connection beside the mixture of every edge (DARTS-)"
+    )
     taken: Taken | None = Field(
         None, description="the epoch that is decoded, and when a search ends early; null: the last"
     )

@@ -59,6 +59,16 @@ class Perturbation(Strict):
     steps: Positive = Field(7, description="adversarial: steps of the attack")
 
 
+class ExtraSkip(Strict):
+    """On every edge one more skip connection, outside the softmax, whose weight falls (DARTS-, Chu et al., ICLR 2021)."""
+
+    decay: Literal["linear", "cosine", "slow_cosine", "none"] = Field(
+        "linear",
+        description="how its weight falls over the epochs: (E - e) / E, half or a quarter of a cosine, or not at all",
+    )
+    first: Rate = Field(1.0, description="its weight in the first epoch")
+
+
 class Taken(Strict):
     """Which epoch's weights are decoded, where it is not the last."""
 
@@ -77,6 +87,7 @@ PARTS: dict[str, type[Strict]] = {
     "beta": Beta,
     "alignment": Alignment,
     "perturbation": Perturbation,
+    "extra_skip": ExtraSkip,
     "taken": Taken,
 }
 """Key of a method -> its group."""

@@ -16,6 +16,7 @@ from midas.methods.distributions import DISTRIBUTIONS, DRAWN
 from midas.methods.epochs import Choice, Hook
 from midas.methods.field.alignment import aligned
 from midas.methods.field.beta import beta
+from midas.methods.field.extra_skip import skip_weight
 from midas.methods.field.flat import flat
 from midas.methods.field.perturbation import attacked_change, random_change
 from midas.methods.field.second_order import second_order
@@ -68,13 +69,19 @@ def compose(method: Method, space: Space, epochs: int = 1) -> Composition:
     taken = method.taken
     return Composition(
         space,
-        SOURCES[method.weights](method, space),
+        _mixing(method, space, epochs),
         Learning(_architecture_step(method), _weight_step(method, epochs), _terms(method)),
         choice=Choice(taken.by, taken.by == "valid_accuracy", taken.patience) if taken else Choice(),
         warmup_epochs=method.warmup_epochs,
         decode_none=method.decode_none,
         decode_batch=method.decode_batch,
     )
+
+
+def _mixing(method: Method, space: Space, epochs: int) -> Mixing:
+    """Where weights come from, and whether there is more on an edge than they weigh."""
+    found, part = SOURCES[method.weights](method, space), method.extra_skip
+    return found._replace(skip=skip_weight(part.decay, part.first, epochs)) if part else found
 
 
 def _architecture_step(method: Method) -> Gradient:

@@ -53,6 +53,7 @@ class Bilevel:
     def begin(self, epoch: int) -> None:
         """Begin an epoch, with its learning rate."""
         self.passes.epoch.fill_(epoch)
+        self.supernet.begin(self.passes.epoch)
         for group in self.weight_optimizer.param_groups:
             if isinstance(group["lr"], Tensor):
                 group["lr"].fill_(self.lr(epoch))
@@ -88,7 +89,7 @@ class Bilevel:
         _set_gradients(self.weights, found.gradients, self.settings.cuda_graph)
         self.restrictions.still()
         if self.settings.clip:
-            torch.nn.utils.clip_grad_norm_(self.weights, self.settings.clip)
+            _clip(self.weights, self.supernet.skip_parameters(), self.settings.clip)
         self.weight_optimizer.step()
         self.restrictions.put_back()
 
@@ -123,6 +124,15 @@ def _set_gradients(parameters: list[nn.Parameter], gradients: tuple[Tensor | Non
         if alike and gradient is not None and gradient.stride() != parameter.stride():
             gradient = torch.empty_like(parameter).copy_(gradient)
         parameter.grad = gradient
+
+
+def _clip(weights: list[nn.Parameter], skips: list[nn.Parameter], largest: float) -> None:
+    """Clip gradients to the norm of all together; that of the extra skips is added last, so that one of 0 changes no rounding."""
+    apart = {id(skip) for skip in skips}
+    norm = torch.nn.utils.get_total_norm([w.grad for w in weights if w.grad is not None and id(w) not in apart])
+    if skips:
+        norm = torch.hypot(norm, torch.nn.utils.get_total_norm([s.grad for s in skips if s.grad is not None]))
+    torch.nn.utils.clip_grads_with_norm_(weights, largest, norm)
 
 
 def _mean(x: Tensor | None) -> Tensor | None:

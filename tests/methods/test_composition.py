@@ -19,6 +19,7 @@ PARTS = {
     "Lambda": {"alignment": {"weight": 5.0}},
     "SDARTS random": {"perturbation": {}},
     "SDARTS adversarial": {"perturbation": {"kind": "adversarial", "steps": 2}},
+    "DARTS-": {"extra_skip": {"decay": "none"}},
 }
 SOURCES = {"static": {"weights": "static"}, "attention": {"patch_size": 4}}
 
@@ -51,10 +52,10 @@ def test_each_part_changes_a_search_of_each_source_that_it_goes_with(part, sourc
     assert all(p.isfinite().all() for p in parameters(own))
 
 
-PARTS_OF_A_SEARCH = {**PARTS, "taken": {"taken": {"by": "valid_accuracy"}}}
+PARTS_OF_A_SEARCH = {**PARTS, "DARTS-": {"extra_skip": {}}, "taken": {"taken": {"by": "valid_accuracy"}}}
 
 
-@pytest.mark.parametrize("part", ["A2M", "Lambda", "SDARTS random", "SDARTS adversarial", "taken"])
+@pytest.mark.parametrize("part", ["A2M", "Lambda", "SDARTS random", "SDARTS adversarial", "DARTS-", "taken"])
 def test_a_search_with_a_part_is_killed_and_resumed(part, search_run, tmp_path, monkeypatch):
     run = search_run(method={"weights": "static", **PARTS_OF_A_SEARCH[part]})
     reference = finished(run, tmp_path / "whole")

@@ -9,6 +9,7 @@ MIDAS, STATIC, NAS = "methods.midas", "methods.static", "experiments.0"
 ON_PATCHES = "not allowed with mixing 'patch'; it changes the weights of whole images"
 SUMS = "it makes an edge's weights sum to 1: edge"
 BESIDE = "not allowed beside alignment, whose finite difference its draws would change"
+DECAYS = "input should be 'linear', 'cosine', 'slow_cosine' or 'none'"
 REFUSED = [
     ({"projected": "maps"}, "projected: 'maps' is not allowed without an activation, with which alone it differs from 'means'"),
     ({"weight_decay": -1}, "weight_decay: -1 is not allowed; input should be greater than or equal to 0"),
@@ -27,6 +28,8 @@ REFUSED = [
     ({"weight_decay": 0, "decoupled_weight_decay": True}, "decoupled_weight_decay: not allowed where nothing decays"),
     ({"warmup_epochs": 1, "taken": {}}, "taken: not allowed with warmup_epochs, in which the architecture stays as it was drawn"),
     ({"distribution": "node", "perturbation": {}}, f"perturbation: not allowed with the softmax over node; {SUMS}"),
+    ({"extra_skip": {"decay": "fast"}}, f"extra_skip.decay: 'fast' is not allowed; {DECAYS}"),
+    ({"weights": "random", "extra_skip": {}}, "extra_skip: not allowed with weights 'random', which is not searched"),
     ({"weights": "random", "flat": {}}, "flat: not allowed with weights 'random', which is not searched"),
 ]  # fmt: skip
 
@@ -65,7 +68,14 @@ def test_a_layer_norm_of_one_channel_leaves_nothing(raw):
 
 
 @pytest.mark.parametrize(
-    "keys", [{"beta": {}}, {"beta": {}, "flat": {}}, {"perturbation": {}, "unrolled": {}}, {"alignment": {}}]
+    "keys",
+    [
+        {"beta": {}},
+        {"beta": {}, "flat": {}},
+        {"perturbation": {}, "unrolled": {}},
+        {"alignment": {}},
+        {"extra_skip": {}, "beta": {}},
+    ],
 )
 def test_parts_go_together(raw, keys):
     for key in keys:
