@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from midas.config.kinds import Positive, Rate, Strict
+from midas.config.kinds import Fraction, Positive, Rate, Strict
 
 Above = Annotated[float, Field(gt=0)]
 
@@ -69,6 +69,21 @@ class ExtraSkip(Strict):
     first: Rate = Field(1.0, description="its weight in the first epoch")
 
 
+class Separation(Strict):
+    """A term of the architecture's loss that drives sigmoids to 0 or 1 (FairDARTS, Chu et al., ECCV 2020)."""
+
+    weight: Rate = Field(10.0, description="its factor, on the mean over all weights")
+    norm: Literal["l2", "l1"] = Field(
+        "l2", description="distance of a weight from 1/2: squared, as the original does by default, or absolute"
+    )
+
+
+class Sparse(Strict):
+    """Of the edges that a node keeps those alone whose operation reaches a weight: 0 to 2 inputs a node (FairDARTS)."""
+
+    threshold: Fraction = Field(0.85, description="the weight; a node without inputs is left out of its cell")
+
+
 class Taken(Strict):
     """Which epoch's weights are decoded, where it is not the last."""
 
@@ -88,6 +103,8 @@ PARTS: dict[str, type[Strict]] = {
     "alignment": Alignment,
     "perturbation": Perturbation,
     "extra_skip": ExtraSkip,
+    "separation": Separation,
+    "sparse": Sparse,
     "taken": Taken,
 }
 """Key of a method -> its group."""

@@ -12,11 +12,13 @@ from dataclasses import dataclass, field
 
 from midas.config.method import Method
 from midas.methods.attention import AttentionMixing, MapAttention
-from midas.methods.distributions import DISTRIBUTIONS, DRAWN
+from midas.methods.decoding import threshold_of
+from midas.methods.distributions import DISTRIBUTIONS, DRAWN, ZERO
 from midas.methods.epochs import Choice, Hook
 from midas.methods.field.alignment import aligned
 from midas.methods.field.beta import beta
 from midas.methods.field.extra_skip import skip_weight
+from midas.methods.field.fair import separation
 from midas.methods.field.flat import flat
 from midas.methods.field.perturbation import attacked_change, random_change
 from midas.methods.field.second_order import second_order
@@ -40,6 +42,7 @@ class Composition:
         choice: which epoch's weights are decoded, and when a search ends early.
         warmup_epochs: epochs at the start in which the architecture stays as it was drawn.
         decode_none: whether "none" may be decoded; None: as the space says.
+        threshold: weight that a kept operation has at least, see `decode_weights`.
         decode_batch: images in a batch of the dump that is decoded; None: as in search.
     """
 
@@ -50,6 +53,7 @@ class Composition:
     choice: Choice = field(default_factory=Choice)
     warmup_epochs: int = 0
     decode_none: bool | None = None
+    threshold: float | None = None
     decode_batch: int | None = None
 
     def supernet(self, channels: int, cells: int, classes: int, **how: bool) -> Supernet:
@@ -74,6 +78,7 @@ def compose(method: Method, space: Space, epochs: int = 1) -> Composition:
         choice=Choice(taken.by, taken.by == "valid_accuracy", taken.patience) if taken else Choice(),
         warmup_epochs=method.warmup_epochs,
         decode_none=method.decode_none,
+        threshold=threshold_of(method),
         decode_batch=method.decode_batch,
     )
 
@@ -108,7 +113,9 @@ def _weight_step(method: Method, epochs: int) -> Gradient:
 
 def _terms(method: Method) -> tuple[Term, ...]:
     """Of the architecture's loss beside the cross-entropy."""
-    return (beta(method.beta.per_epoch, method.beta.joint),) if method.beta else ()
+    terms = [beta(method.beta.per_epoch, method.beta.joint)] if method.beta else []
+    terms += [separation(method.separation.weight, method.separation.norm)] if method.separation else []
+    return tuple(terms)
 
 
 def supernet_of(space: Space, method: Method, channels: int, cells: int, classes: int, **how: bool) -> Supernet:
@@ -125,8 +132,9 @@ def distribution_of(method: Method, space: Space) -> str:
 
 def _static(method: Method, space: Space) -> Mixing:
     name = distribution_of(method, space)
+    spread = 0.0 if name in ZERO else 1e-3
     return Mixing(
-        lambda spec, channels, fast: StaticMixing(spec, space, DISTRIBUTIONS[name], draws=name in DRAWN),
+        lambda spec, channels, fast: StaticMixing(spec, space, DISTRIBUTIONS[name], name in DRAWN, spread),
         shared=True,
         mix=mix_images,
         patch_size=method.patch_size,

@@ -19,13 +19,16 @@ class StaticMixing(Source):
         distribution: from logits to weights.
         draws: whether it draws at random. Then weights are computed once in a forward pass, and all cells share them; else
             each cell asks for its own, which are the same.
+        spread: standard deviation of the logits at the start.
     """
 
     attends = False
 
-    def __init__(self, spec: CellSpec, space: Space, distribution: Distribution, draws: bool = False):
+    def __init__(
+        self, spec: CellSpec, space: Space, distribution: Distribution, draws: bool = False, spread: float = 1e-3
+    ):
         super().__init__(spec, space)
-        self.alpha = nn.Parameter(1e-3 * torch.randn(len(spec.edges), len(space.operations)))
+        self.alpha = nn.Parameter(spread * torch.randn(len(spec.edges), len(space.operations)))
         self.distribution, self.draws = distribution, draws
         self.drawn: dict[int, Weights] = {}
         offered = torch.tensor([[o in candidates for o in space.operations] for candidates in spec.candidates])

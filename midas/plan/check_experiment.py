@@ -174,6 +174,7 @@ def _part_problems(space: Space, experiment: Experiment, method: Method, method_
     softmax = method.distribution or ("pairs" if method.weights == "attention" and space.kept_edges == 2 else "edge")
     if "perturbation" in parts and softmax != "edge":
         yield f"{method_key}.perturbation: not allowed with the softmax over {softmax}; it makes an edge's weights sum to 1: edge"
+    yield from _sigmoid_problems(space, method, method_key)
     if "taken" in parts and method.warmup_epochs:
         yield f"{method_key}.taken: not allowed with warmup_epochs, in which the architecture stays as it was drawn"
     if method.taken and method.taken.patience and method.taken.patience >= experiment.search.epochs:
@@ -181,6 +182,17 @@ def _part_problems(space: Space, experiment: Experiment, method: Method, method_
             f"{method_key}.taken.patience: {method.taken.patience} is not allowed; fewer than the epochs of {key}.search "
             f"({experiment.search.epochs})"
         )
+
+
+def _sigmoid_problems(space: Space, method: Method, method_key: str) -> Iterator[str]:
+    """Sigmoids where there are none, or what is theirs alone without them."""
+    if method.distribution == "sigmoid" and method.weights != "static":
+        yield f"{method_key}.distribution: 'sigmoid' is not allowed with weights {method.weights!r}; allowed: edge, node, pairs"
+    for name in ("separation", "sparse"):
+        if getattr(method, name) is not None and method.distribution != "sigmoid":
+            yield f"{method_key}.{name}: not allowed with a softmax, whose weights compete; it needs distribution 'sigmoid'"
+    if method.sparse is not None and space.kept_edges is None:
+        yield f"{method_key}.sparse: not allowed in {space.name}, whose nodes keep all edges"
 
 
 def _attention_problems(experiment: Experiment, method: Method, method_key: str, key: str) -> Iterator[str]:

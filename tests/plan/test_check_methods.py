@@ -10,6 +10,8 @@ ON_PATCHES = "not allowed with mixing 'patch'; it changes the weights of whole i
 SUMS = "it makes an edge's weights sum to 1: edge"
 BESIDE = "not allowed beside alignment, whose finite difference its draws would change"
 DECAYS = "input should be 'linear', 'cosine', 'slow_cosine' or 'none'"
+COMPETE = "not allowed with a softmax, whose weights compete; it needs distribution 'sigmoid'"
+SIGMOID = {"weights": "static", "distribution": "sigmoid"}
 REFUSED = [
     ({"projected": "maps"}, "projected: 'maps' is not allowed without an activation, with which alone it differs from 'means'"),
     ({"weight_decay": -1}, "weight_decay: -1 is not allowed; input should be greater than or equal to 0"),
@@ -29,6 +31,12 @@ REFUSED = [
     ({"warmup_epochs": 1, "taken": {}}, "taken: not allowed with warmup_epochs, in which the architecture stays as it was drawn"),
     ({"distribution": "node", "perturbation": {}}, f"perturbation: not allowed with the softmax over node; {SUMS}"),
     ({"extra_skip": {"decay": "fast"}}, f"extra_skip.decay: 'fast' is not allowed; {DECAYS}"),
+    ({"distribution": "sigmoid"}, "distribution: 'sigmoid' is not allowed with weights 'attention'; allowed: edge, node, pairs"),
+    ({"weights": "static", "separation": {}}, f"separation: {COMPETE}"),
+    ({"sparse": {}}, f"sparse: {COMPETE}"),
+    ({**SIGMOID, "sparse": {}}, "sparse: not allowed in nas_bench_201, whose nodes keep all edges"),
+    ({"sparse": {"threshold": 2}}, "sparse.threshold: 2 is not allowed; input should be less than or equal to 1"),
+    ({**SIGMOID, "perturbation": {}}, f"perturbation: not allowed with the softmax over sigmoid; {SUMS}"),
     ({"weights": "random", "extra_skip": {}}, "extra_skip: not allowed with weights 'random', which is not searched"),
     ({"weights": "random", "flat": {}}, "flat: not allowed with weights 'random', which is not searched"),
 ]  # fmt: skip
