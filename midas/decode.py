@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from midas.config.method import Method
-from midas.methods.decoding import decode_weights, random_genotype
+from midas.methods.decoding import decode_weights, random_genotype, threshold_of
 from midas.plan.runs import DecodeRun
 from midas.running.step import main
 from midas.spaces import Space, get_space
@@ -36,7 +36,7 @@ def decode_dump(dump: Path, space: Space, method: Method) -> Genotype:
     """The cell of a search's dump (arch.npz).
 
     Raises:
-        ValueError: the dump is missing or damaged, or of another space.
+        ValueError: the dump is missing or damaged, or of another space, or nothing of a cell reaches a threshold.
     """
     try:
         with zipfile.ZipFile(dump), np.load(dump, allow_pickle=False) as file:
@@ -53,7 +53,13 @@ def decode_dump(dump: Path, space: Space, method: Method) -> Genotype:
     mean = p.mean(0, dtype=np.float64) if moments is None else moments[0]  # of all images, where p was reduced
     if pairs is None and pi is not None:
         pairs = pi.mean(0, dtype=np.float64)
-    return decode_weights(mean, pairs, kinds, space, method.decode_none)
+    genotype = decode_weights(mean, pairs, kinds, space, method.decode_none, threshold_of(method))
+    for kind, nodes in genotype.cells.items():
+        if not any(nodes):
+            raise ValueError(
+                f"{dump}: no operation of the {kind} cell reaches the threshold {threshold_of(method)} (sparse)"
+            )
+    return genotype
 
 
 if __name__ == "__main__":

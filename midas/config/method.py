@@ -15,11 +15,14 @@ from midas.config.parts import (
     Alignment,
     Beta,
     Dirichlet,
+    ExtraSkip,
     Flat,
     Oles,
     Partial,
     Perturbation,
     Selection,
+    Separation,
+    Sparse,
     Taken,
     Unrolled,
 )
@@ -37,10 +40,11 @@ class Method(Strict):
         8,
         description="attention: side of a patch (PS) in pixels of the node's map, null for global average pooling ('no patch')",
     )
-    distribution: Literal["edge", "node", "pairs"] | None = Field(
+    distribution: Literal["edge", "node", "pairs", "sigmoid"] | None = Field(
         None,
         description="softmax over the operations of an edge, over all (edge, operation) of a node, or over admissible pairs of "
-        "edges in closed form (topology); null: attention takes pairs where a node keeps two edges, all else takes edge",
+        "edges in closed form (topology); static also: a sigmoid of each logit, which begin at 0 (FairDARTS); null: attention "
+        "takes pairs where a node keeps two edges, all else takes edge",
     )
     keys: Literal["shared", "per_operation"] = Field(
         "shared", description="attention: one W_K for all candidates of a node [D], or one for each operation"
@@ -113,6 +117,14 @@ class Method(Strict):
     selection: Selection | None = Field(
         None, description="operations and edges chosen by removal, after the search (DARTS-PT); null: by their weights"
     )
+    extra_skip: ExtraSkip | None = Field(
+        None, description="a skip connection beside the mixture of every edge (DARTS-)"
+    )
+    separation: Separation | None = Field(None, description="sigmoid: term that drives weights to 0 or 1 (FairDARTS)")
+    sparse: Sparse | None = Field(
+        None,
+        description="sigmoid: decode by a threshold, as FairDARTS does by default; null: two edges a node, as DARTS",
+    )
     taken: Taken | None = Field(
         None, description="the epoch that is decoded, and when a search ends early; null: the last"
     )
@@ -136,5 +148,5 @@ ATTENTION = {
 ADDED: dict[str, object] = {**ATTENTION, **dict.fromkeys(PARTS)}
 """Keys that a method has since runs were published, with the values of before: what is told without them was searched so."""
 
-DECODING = {"decode_none", "decode_batch"}
+DECODING = {"decode_none", "decode_batch", "sparse"}
 """Keys of a method that say how a search is read: methods that differ in them alone make the same search."""

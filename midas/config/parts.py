@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from midas.config.kinds import Positive, Rate, Strict
+from midas.config.kinds import Fraction, Positive, Rate, Strict
 
 Above = Annotated[float, Field(gt=0)]
 
@@ -123,6 +123,31 @@ class Selection(Strict):
     )
 
 
+class ExtraSkip(Strict):
+    """On every edge one more skip connection, outside the softmax, whose weight falls (DARTS-, Chu et al., ICLR 2021)."""
+
+    decay: Literal["linear", "cosine", "slow_cosine", "none"] = Field(
+        "linear",
+        description="how its weight falls over the epochs: (E - e) / E, half or a quarter of a cosine, or not at all",
+    )
+    first: Rate = Field(1.0, description="its weight in the first epoch")
+
+
+class Separation(Strict):
+    """A term of the architecture's loss that drives sigmoids to 0 or 1 (FairDARTS, Chu et al., ECCV 2020)."""
+
+    weight: Rate = Field(10.0, description="its factor, on the mean over all weights")
+    norm: Literal["l2", "l1"] = Field(
+        "l2", description="distance of a weight from 1/2: squared, as the original does by default, or absolute"
+    )
+
+
+class Sparse(Strict):
+    """Of the edges that a node keeps those alone whose operation reaches a weight: 0 to 2 inputs a node (FairDARTS)."""
+
+    threshold: Fraction = Field(0.85, description="the weight; a node without inputs is left out of its cell")
+
+
 class Taken(Strict):
     """Which epoch's weights are decoded, where it is not the last."""
 
@@ -145,6 +170,9 @@ PARTS: dict[str, type[Strict]] = {
     "partial": Partial,
     "oles": Oles,
     "selection": Selection,
+    "extra_skip": ExtraSkip,
+    "separation": Separation,
+    "sparse": Sparse,
     "taken": Taken,
 }
 """Key of a method -> its group."""

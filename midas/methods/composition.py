@@ -13,11 +13,14 @@ from typing import Any
 
 from midas.config.method import Method
 from midas.methods.attention import AttentionMixing, MapAttention
-from midas.methods.distributions import DISTRIBUTIONS, DRAWN
+from midas.methods.decoding import threshold_of
+from midas.methods.distributions import DISTRIBUTIONS, DRAWN, ZERO
 from midas.methods.epochs import Choice, Hook
 from midas.methods.field.alignment import aligned
 from midas.methods.field.beta import beta
 from midas.methods.field.dirichlet import DECODED, Pruning, edge_dirichlet, kl, waits
+from midas.methods.field.extra_skip import skip_weight
+from midas.methods.field.fair import separation
 from midas.methods.field.flat import flat
 from midas.methods.field.oles import Oles
 from midas.methods.field.partial import with_edges
@@ -46,6 +49,7 @@ class Composition:
         warmup_epochs: epochs at the start in which the architecture stays as it was drawn.
         waits: further epochs in which it stays as it is.
         decode_none: whether "none" may be decoded; None: as the space says.
+        threshold: weight that a kept operation has at least, see `decode_weights`.
         decode_batch: images in a batch of the dump that is decoded; None: as in search.
     """
 
@@ -58,6 +62,7 @@ class Composition:
     warmup_epochs: int = 0
     waits: tuple[range, ...] = ()
     decode_none: bool | None = None
+    threshold: float | None = None
     decode_batch: int | None = None
 
     def learns(self, epoch: int) -> bool:
@@ -84,7 +89,7 @@ def compose(method: Method, space: Space, epochs: int = 1) -> Composition:
     pruning = (lambda: Pruning(drawn.keep, epochs),) if drawn and drawn.keep else ()
     return Composition(
         space,
-        SOURCES[method.weights](method, space),
+        _mixing(method, space, epochs),
         learning,
         (*pruning, *hooks, *_selecting(method, space, epochs)),
         choice=Choice(taken.by, taken.by == "valid_accuracy", taken.patience) if taken else Choice(),
@@ -92,8 +97,15 @@ def compose(method: Method, space: Space, epochs: int = 1) -> Composition:
         warmup_epochs=epochs + more if select and select.fixed else method.warmup_epochs,
         waits=waits(epochs, len(drawn.keep) + 1, drawn.wait) if drawn else (),
         decode_none=method.decode_none,
+        threshold=threshold_of(method),
         decode_batch=method.decode_batch,
     )
+
+
+def _mixing(method: Method, space: Space, epochs: int) -> Mixing:
+    """Where weights come from, and whether there is more on an edge than they weigh."""
+    found, part = SOURCES[method.weights](method, space), method.extra_skip
+    return found._replace(skip=skip_weight(part.decay, part.first, epochs)) if part else found
 
 
 def _architecture_step(method: Method) -> Gradient:
@@ -143,6 +155,8 @@ def _terms(method: Method) -> tuple[Term, ...]:
         terms.append(beta(method.beta.per_epoch, method.beta.joint))
     if method.dirichlet and method.dirichlet.regulariser == "kl":
         terms.append(kl(method.dirichlet.factor))
+    if method.separation:
+        terms.append(separation(method.separation.weight, method.separation.norm))
     return tuple(terms)
 
 
@@ -161,10 +175,11 @@ def distribution_of(method: Method, space: Space) -> str:
 def _static(method: Method, space: Space) -> Mixing:
     name, part = distribution_of(method, space), method.dirichlet
     how: dict[str, Any] = {"distribution": DISTRIBUTIONS[name], "draws": name in DRAWN}
+    how |= {"spread": 0.0} if name in ZERO else {}
     if part:
         how = {"distribution": edge_dirichlet, "draws": True, "settles": DECODED[part.variant]}
         how |= {"decay": 0.0} if part.regulariser == "kl" else {}
-    return _mixing(
+    return _weighed(
         method,
         lambda spec, channels, fast: StaticMixing(spec, space, **how),
         shared=True,
@@ -175,7 +190,7 @@ def _static(method: Method, space: Space) -> Mixing:
 def _attention(method: Method, space: Space) -> Mixing:
     name = distribution_of(method, space)
     source = MapAttention if method.projected == "maps" else AttentionMixing
-    return _mixing(
+    return _weighed(
         method,
         lambda spec, channels, fast: source(spec, space, method, name, channels, fast),
         shared=False,
@@ -183,7 +198,7 @@ def _attention(method: Method, space: Space) -> Mixing:
     )
 
 
-def _mixing(method: Method, source: MakeSource, shared: bool, mix: Mix) -> Mixing:
+def _weighed(method: Method, source: MakeSource, shared: bool, mix: Mix) -> Mixing:
     """With weights of edges and parts of the channels, if so asked."""
     part = method.partial
     if part and part.edges:

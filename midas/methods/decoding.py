@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 
+from midas.config.method import Method
 from midas.spaces import CellSpec, Space
 from midas.spaces.genotype import Genotype, Node
 
 
 def decode_weights(
-    p: np.ndarray, pi: np.ndarray | None, kinds: list[str], space: Space, decode_none: bool | None = None
+    p: np.ndarray,
+    pi: np.ndarray | None,
+    kinds: list[str],
+    space: Space,
+    decode_none: bool | None = None,
+    threshold: float | None = None,
 ) -> Genotype:
     """The cell that weights stand for: averaged over the cells of a kind; best edges per node, then best operation per edge.
 
@@ -22,6 +28,8 @@ def decode_weights(
         kinds: kind of each cell.
         space: the space.
         decode_none: whether "none" may be chosen; None: as the space says.
+        threshold: an edge whose operation has a smaller weight is dropped (FairDARTS), and so are edges that leave a node
+            which has no inputs then; None: nothing is dropped.
     """
     allow_none = space.decodes_none if decode_none is None else decode_none
     cells = {}
@@ -29,7 +37,9 @@ def decode_weights(
         members = [index for index, name in enumerate(kinds) if name == kind]
         weights = _allowed(p[members].mean(0), spec, space, allow_none)
         pairs = None if pi is None else pi[members].mean(0)
-        cells[kind] = tuple(_node(node, weights, pairs, spec, space) for node in spec.nodes)
+        cells[kind] = tuple(_node(node, weights, pairs, spec, space, threshold) for node in spec.nodes)
+        if threshold is not None:
+            cells[kind] = _reached(cells[kind], spec)
     return Genotype(space.family, cells)
 
 
@@ -39,7 +49,23 @@ def _allowed(weights: np.ndarray, spec: CellSpec, space: Space, allow_none: bool
     return np.where(allowed, weights, -1.0)
 
 
-def _node(node: int, weights: np.ndarray, pairs: np.ndarray | None, spec: CellSpec, space: Space) -> Node:
+def threshold_of(method: Method) -> float | None:
+    """The threshold of a method's decoding."""
+    return method.sparse.threshold if method.sparse else None
+
+
+def _reached(nodes: tuple[Node, ...], spec: CellSpec) -> tuple[Node, ...]:
+    """Nodes with the inputs that something comes through: neither from a node without inputs, nor from one after such."""
+    there, kept = set(range(spec.inputs)), []
+    for number, node in zip(spec.nodes, nodes, strict=True):
+        kept.append(tuple((operation, source) for operation, source in node if source in there))
+        there |= {number} if kept[-1] else set()
+    return tuple(kept)
+
+
+def _node(
+    node: int, weights: np.ndarray, pairs: np.ndarray | None, spec: CellSpec, space: Space, threshold: float | None
+) -> Node:
     edges = spec.incoming(node)
     if space.kept_edges is not None and pairs is not None:
         columns = [index for index, pair in enumerate(spec.pairs) if pair[0] in edges]
@@ -47,6 +73,8 @@ def _node(node: int, weights: np.ndarray, pairs: np.ndarray | None, spec: CellSp
     elif space.kept_edges is not None:
         ranked = sorted(edges, key=lambda edge: -weights[edge].max())
         edges = tuple(sorted(ranked[: space.kept_edges]))
+    if threshold is not None:
+        edges = tuple(edge for edge in edges if weights[edge].max() >= threshold)
     return tuple((space.operations[int(weights[edge].argmax())], spec.edges[edge][0]) for edge in edges)
 
 

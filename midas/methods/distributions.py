@@ -45,12 +45,21 @@ def pair_softmax(s: Tensor) -> tuple[Tensor, Tensor]:
     return p, (log_pairs - log_z).exp()
 
 
+def sigmoid(s: Tensor) -> tuple[Tensor, None]:
+    """Sigmoid of each logit on its own (FairDARTS): operations don't compete, an edge's p need not sum to 1."""
+    return s.sigmoid(), None
+
+
 DISTRIBUTIONS: dict[str, Distribution] = {
     "edge": edge_softmax,
     "node": node_softmax,
     "pairs": pair_softmax,
+    "sigmoid": sigmoid,
 }
 """By the key `distribution` of a method."""
+
+ZERO = frozenset({"sigmoid"})
+"""Names of those whose static logits begin at 0 exactly, not at small random numbers."""
 
 DRAWN: frozenset[str] = frozenset()
 """Names of those that draw at random: static weights are then computed once in a forward pass and shared by all cells."""

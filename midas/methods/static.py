@@ -23,6 +23,7 @@ class StaticMixing(Source):
             each cell asks for its own, which are the same.
         settles: from logits to the weights that are decoded in the place of drawn ones.
         decay: weight decay of the parameters, None for that of the search.
+        spread: standard deviation of the logits at the start.
     """
 
     attends = False
@@ -35,9 +36,10 @@ class StaticMixing(Source):
         draws: bool = False,
         settles: Distribution = edge_softmax,
         decay: float | None = None,
+        spread: float = 1e-3,
     ):
         super().__init__(spec, space)
-        self.alpha = nn.Parameter(1e-3 * torch.randn(len(spec.edges), len(space.operations)))
+        self.alpha = nn.Parameter(spread * torch.randn(len(spec.edges), len(space.operations)))
         self.distribution, self.draws, self.settles, self.decay = distribution, draws, settles, decay
         self.drawn: dict[int, Weights] = {}
         offered = torch.tensor([[o in candidates for o in space.operations] for candidates in spec.candidates])

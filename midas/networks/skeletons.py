@@ -7,7 +7,7 @@ NAS-Bench-201.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import reduce
 from typing import Protocol
 
@@ -30,7 +30,7 @@ class MakeCell(Protocol):
         Args:
             kind: a kind of cell of the space.
             channels_in: channels of each of its inputs.
-            channels: channels C of each of its nodes; a DARTS cell puts out 4 C.
+            channels: channels C of each of its nodes; a DARTS cell puts out all that have inputs, 4 C in search.
             reduction_prev: whether its first input is twice as large as its second.
         """
 
@@ -127,6 +127,7 @@ class DartsSkeleton(Skeleton):
         auxiliary: whether there is an auxiliary head, after the second reduction cell.
         imagenet: a stem of three convolutions that takes 224x224 pixels to 56x56 and 28x28, instead of CIFAR's one.
         norm: makes the normalisation outside the cells.
+        nodes: kind of cell -> how many nodes it puts out; None: all.
     """
 
     def __init__(
@@ -138,18 +139,20 @@ class DartsSkeleton(Skeleton):
         auxiliary: bool = False,
         imagenet: bool = False,
         norm: Norm = nn.BatchNorm2d,
+        nodes: Mapping[str, int] | None = None,
     ):
         super().__init__()
         before = last = channels if imagenet else 3 * channels
         self.stem, self.second_stem = _imagenet_stems(channels, norm) if imagenet else _cifar_stems(last, norm)
         self.cells = nn.ModuleList()
+        nodes = nodes or {kind: len(spec.nodes) for kind, spec in DARTS.cells.items()}
         self.auxiliary: nn.Module | None = None
         self.auxiliary_after = 2 * cells // 3
         reduction_prev = imagenet
         for index, layer in enumerate(DARTS.skeleton(cells)):
             width = layer.width * channels
             self.cells.append(make_cell(layer.kind, (before, last), width, reduction_prev))
-            before, last = last, len(DARTS.cells[layer.kind].nodes) * width
+            before, last = last, nodes[layer.kind] * width
             reduction_prev = layer.kind == "reduce"
             if auxiliary and index == self.auxiliary_after:
                 self.auxiliary = AuxiliaryHead(last, classes, imagenet, norm)
@@ -196,11 +199,12 @@ class Graph(nn.Module):
         self.edges = nn.ModuleList(make_edge(*edge) for node in nodes for edge in node)
 
     def forward(self, *inputs: Tensor) -> list[Tensor]:
-        """Maps of the intermediate nodes from those of the input nodes."""
+        """Maps of the intermediate nodes that have edges from those of the input nodes."""
         states, edges = list(inputs), iter(self.edges)
         for sources in self.sources:
-            states.append(reduce(operator.add, [next(edges)(states[source]) for source in sources]))
-        return states[len(inputs) :]
+            found = [next(edges)(states[source]) for source in sources]
+            states.append(reduce(operator.add, found) if found else states[0])  # in its place alone: no edge reads it
+        return [state for state, sources in zip(states[len(inputs) :], self.sources, strict=True) if sources]
 
 
 class Nasbench201Cell(nn.Module):
@@ -216,7 +220,7 @@ class Nasbench201Cell(nn.Module):
 
 
 class DartsCell(nn.Module):
-    """A found cell of DARTS; its output are its nodes side by side.
+    """A found cell of DARTS; its output are its nodes side by side, without those that have no edges.
 
     Args:
         nodes: kept edges of each node.
@@ -242,7 +246,7 @@ class DartsCell(nn.Module):
         self.graph = Graph(nodes, make_edge)
 
     def forward(self, before: Tensor, last: Tensor) -> Tensor:
-        """Outputs of the two cells before -> [B, 4 C, H, W], halved in height and width by a reduction cell."""
+        """Outputs of the two cells before -> [B, nodes C, H, W], halved in height and width by a reduction cell."""
         return torch.cat(self.graph(self.preprocess[0](before), self.preprocess[1](last)), 1)
 
 
@@ -275,6 +279,7 @@ def build(
         classes,
         auxiliary,
         imagenet,
+        nodes={kind: len(genotype.nodes(kind)) for kind in genotype.cells},
     )
 
 

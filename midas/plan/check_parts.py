@@ -42,6 +42,9 @@ def part_problems(space: Space, experiment: Experiment, method: Method, method_k
     softmax = method.distribution or ("pairs" if method.weights == "attention" and space.kept_edges == 2 else "edge")
     for name in (part for part in ("perturbation", "selection") if part in parts and softmax != "edge"):
         yield f"{method_key}.{name}: not allowed with the softmax over {softmax}; it makes an edge's weights sum to 1: edge"
+    yield from _sigmoid_problems(space, method, method_key)
+    if {"partial", "extra_skip"} <= set(parts):
+        yield f"{method_key}.extra_skip: not allowed beside partial, where a part of the channels goes by already"
     if "partial" in parts:
         yield from _partial_problems(experiment, method, softmax, method_key, key)
     if {"selection", "taken"} <= set(parts):
@@ -110,3 +113,14 @@ def _partial_problems(experiment: Experiment, method: Method, softmax: str, meth
             f"{method_key}.partial: not allowed with the softmax over {softmax}; what goes by weighs as much as an edge whose "
             "weights sum to 1: edge"
         )
+
+
+def _sigmoid_problems(space: Space, method: Method, method_key: str) -> Iterator[str]:
+    """Sigmoids where there are none, or what is theirs alone without them."""
+    if method.distribution == "sigmoid" and method.weights != "static":
+        yield f"{method_key}.distribution: 'sigmoid' is not allowed with weights {method.weights!r}; allowed: edge, node, pairs"
+    for name in ("separation", "sparse"):
+        if getattr(method, name) is not None and method.distribution != "sigmoid":
+            yield f"{method_key}.{name}: not allowed with a softmax, whose weights compete; it needs distribution 'sigmoid'"
+    if method.sparse is not None and space.kept_edges is None:
+        yield f"{method_key}.sparse: not allowed in {space.name}, whose nodes keep all edges"

@@ -30,16 +30,25 @@ class Genotype:
     cells: dict[str, tuple[Node, ...]]
 
     def __str__(self) -> str:
-        """The form that the field prints: NAS-Bench-201's string, DARTS's ``Genotype(normal=[...], ...)``."""
+        """The form that the field prints: NAS-Bench-201's string, DARTS's ``Genotype(normal=[...], ...)``.
+
+        In the latter, edges are listed node by node where one has not two.
+        """
         if self.space == "nas_bench_201":
             texts = ("|".join(f"{operation}~{source}" for operation, source in node) for node in self.cells["cell"])
             return "+".join(f"|{text}|" for text in texts)
         parts = []
         for kind in ("normal", "reduce"):
             nodes = self.cells[kind]
-            parts.append(f"{kind}={[edge for node in nodes for edge in node]}")
-            parts.append(f"{kind}_concat={list(range(2, 2 + len(nodes)))}")
+            pairs = all(len(node) == 2 for node in nodes)
+            edges = [edge for node in nodes for edge in node] if pairs else [list(node) for node in nodes]
+            parts += [f"{kind}={edges}", f"{kind}_concat={self.nodes(kind)}"]
         return f"Genotype({', '.join(parts)})"
+
+    def nodes(self, kind: str) -> list[int]:
+        """The intermediate nodes of a kind of cell that have inputs; a DARTS cell puts out these side by side."""
+        first = 1 if self.space == "nas_bench_201" else 2
+        return [number for number, node in enumerate(self.cells[kind], start=first) if node]
 
     def save(self, path: Path) -> None:
         """Write the JSON form, which also carries the text form for readers."""
@@ -119,12 +128,14 @@ def _parse_darts(text: str) -> Genotype:
         cells = {}
         for kind in ("normal", "reduce"):
             edges = list(fields[kind])
-            each = bool(edges) and isinstance(edges[0][0], list | tuple)  # a list for each node
+            each = any(len(edge) == 0 or isinstance(edge[0], list | tuple) for edge in edges)  # a list for each node
             nodes = tuple(
                 _node(node) for node in (edges if each else (edges[i : i + 2] for i in range(0, len(edges), 2)))
             )
-            if list(fields[f"{kind}_concat"]) != list(range(2, 2 + len(nodes))):
+            if list(fields[f"{kind}_concat"]) != [number for number, node in enumerate(nodes, start=2) if node]:
                 raise ValueError(f"{kind}_concat must name all {len(nodes)} intermediate nodes")
+            if not each and len(edges) % 2:
+                raise ValueError(f"a node of the {kind} cell has one edge; list the edges node by node")
             cells[kind] = nodes
     except (SyntaxError, KeyError, TypeError, IndexError, RecursionError, MemoryError, ValueError) as error:
         raise ValueError(f"not a DARTS genotype: {text!r} ({error}); expected {form}") from error
@@ -198,11 +209,17 @@ def check_nodes(genotype: Genotype) -> None:
     """Whether a network can be built of a genotype.
 
     Raises:
-        ValueError: a cell has not as many nodes, or a node not as many edges, as in its space.
+        ValueError: a cell has not as many nodes, or a node not as many edges, as in its space (of DARTS's one may have fewer, and
+            none, if no other node reads it); or a cell has no edges.
     """
     space = SPACES[genotype.space]
     for kind, spec in space.cells.items():
         found = [len(node) for node in genotype.cells[kind]]
         expected = [space.kept_edges or len(spec.incoming(node)) for node in spec.nodes]
-        if found != expected:
+        fewer = space.kept_edges is not None and len(found) == len(expected) and sum(found) > 0
+        if found != expected and not (fewer and all(a <= b for a, b in zip(found, expected, strict=True))):
             raise ValueError(f"{kind} cell: its nodes have {found} edges; in {space.name} they have {expected}")
+        there = {*range(spec.inputs), *genotype.nodes(kind)}
+        for source, target, operation in genotype.edges(kind):
+            if source not in there:
+                raise ValueError(f"{kind} cell: node {target} takes {operation} from node {source}, which has no edges")

@@ -23,6 +23,9 @@ from midas.supernet.mixture import Candidate, average_pool, convolved, normalise
 from midas.supernet.patches import Grid
 from midas.supernet.sums import EPSILON
 
+EXTRA = "extra_skip"
+"""In the place of an operation's name: an extra skip connection; no space has it, so it can't be decoded."""
+
 
 def batch_norm(channels: int) -> nn.BatchNorm2d:
     """BatchNorm of the search: no affine parameters, always the batch's own statistics."""
@@ -166,7 +169,7 @@ class _Split(torch.autograd.Function):
 
 
 class Candidates(nn.Module):
-    """The candidates of all edges that leave one node. The operation "none" has no map.
+    """The candidates of all edges that leave one node, and their extra skip connections. The operation "none" has no map.
 
     Args:
         spec: kind of cell.
@@ -178,6 +181,7 @@ class Candidates(nn.Module):
 
     Attributes:
         branches: operation and edges of each module of `operations`.
+        skipped: edges of each extra skip connection, none without them.
     """
 
     def __init__(
@@ -185,7 +189,8 @@ class Candidates(nn.Module):
     ):
         super().__init__()
         stride = spec.stride if source < spec.inputs else 1
-        self.channels, self.fast = channels, fast
+        self.channels, self.fast, self.merged = channels, fast, merged
+        self.stride, self.outgoing = stride, list(spec.outgoing(source))
         offered: dict[str, list[int]] = {}
         for edge in spec.outgoing(source):
             for operation in spec.candidates[edge]:
@@ -204,11 +209,19 @@ class Candidates(nn.Module):
             if isinstance(module, Separable)
         ]
         self.copies = max(map(len, separable), default=1)
+        self.skipped: list[list[int]] = []
+        self.reductions = nn.ModuleList()
+
+    def add_skips(self) -> None:
+        """Have an extra skip connection on all edges: at stride 2 reductions with parameters of their own."""
+        self.skipped = [self.outgoing] if self.merged or self.stride == 1 else [[edge] for edge in self.outgoing]
+        if self.stride == 2:
+            self.reductions.extend(Reduction(self.channels, len(edges)) for edges in self.skipped)
 
     def forward(
         self, x: Tensor, pooled: Tensor | None, grid: Grid | None
     ) -> tuple[Tensor | None, dict[tuple[int, str], Candidate]]:
-        """The node's means over patches [B, R, C], and (edge, operation) -> candidate.
+        """The node's means over patches [B, R, C], and (edge, operation) -> candidate; an extra skip's operation is `EXTRA`.
 
         Args:
             x: the node's map [B, C, H, W].
@@ -216,16 +229,22 @@ class Candidates(nn.Module):
             grid: patches down and across a candidate's map; None (and no `pooled`) if means over patches aren't needed.
         """
         count = len(self.operations)
+        uses = count + 1 + len(self.reductions)
         if self.fast:  # relu(x) once for each module, so that their gradients meet in one place
-            whole, active = unchanged(x, None if pooled is not None else grid, count + 1)
+            whole, active = unchanged(x, None if pooled is not None else grid, uses)
             whole = whole if pooled is None else whole._replace(pooled=pooled)
         else:
-            whole, active = plain(x, grid), [F.relu(x)] * (count + 1)
-        wide = active[-1].repeat(1, self.copies, 1, 1) if self.copies > 1 else None
+            whole, active = plain(x, grid), [F.relu(x)] * uses
+        wide = active[count].repeat(1, self.copies, 1, 1) if self.copies > 1 else None
         found: dict[tuple[int, str], Candidate] = {}
         for (operation, edges), module, own_active in zip(self.branches, self.operations, active[:count], strict=True):
             own = self._candidate(module, whole, own_active, own_active if wide is None else wide, grid)
             found |= {(edge, operation): one for edge, one in zip(edges, self._split(own, len(edges)), strict=True)}
+        reduced = [
+            self._candidate(m, whole, a, a, grid) for m, a in zip(self.reductions, active[count + 1 :], strict=True)
+        ]
+        for edges, own in zip(self.skipped, reduced or [whole] * len(self.skipped), strict=True):
+            found |= {(edge, EXTRA): one for edge, one in zip(edges, self._split(own, len(edges)), strict=True)}
         return whole.pooled, found
 
     def parameters_of(self, edge: int, operation: str) -> list[tuple[nn.Parameter, slice]]:

@@ -17,6 +17,7 @@ from midas.supernet.candidates import Candidates, batch_norm
 from midas.supernet.mixture import Candidate, mixture
 from midas.supernet.partial import REST, PartialCandidates, shuffled
 from midas.supernet.patches import Grid, patch_grid
+from midas.supernet.skips import NodeSkips, SkipWeight, own_stream
 from midas.supernet.weights import Change, Mixing, Place, Source, Weights, mix_patches
 
 
@@ -71,6 +72,8 @@ class SearchCell(nn.Module):
         how = (channels // self.parts, space.pool_norm, merged, fast)
         make = Candidates if self.parts == 1 else PartialCandidates
         self.candidates = nn.ModuleList(make(spec, source, *how) for source in sources)
+        self.skip_weight: SkipWeight | None = None
+        self.skips: dict[int, NodeSkips] = {}
         self.mix = mixing.mix
         self.concatenates = space.family == "darts"
         self.changes: list[Change] = []
@@ -78,6 +81,15 @@ class SearchCell(nn.Module):
         self.edges: Tensor | None = None
         self.pi: Tensor | None = None
         self.observer: Callable[[NodeView], None] | None = None
+
+    def add_skips(self, weight: SkipWeight) -> None:
+        """Have an extra skip connection on all edges, which takes no part in the weights p."""
+        self.skip_weight = weight
+        for candidates in self.candidates:
+            assert isinstance(candidates, Candidates)
+            candidates.add_skips()
+        self.skips = {node: NodeSkips(self.spec, slots) for node, slots in self.mixing.slots.items()}
+        self._skips = nn.ModuleList(self.skips.values())  # so that they follow to the device
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """Map of the cell from its input nodes' maps: all intermediate nodes concatenated (DARTS), or the last one."""
@@ -107,12 +119,13 @@ class SearchCell(nn.Module):
                 weights = weights.changed(change(weights.p, self.places[node]), slots)
             if self.mixing.edges is not None:
                 weights = weights.weighed(self.mixing.edges(slots.rows), slots)
-            output = self.mix(weights, slots, candidates)
+            skips = self.skips[node](found, self.skip_weight.now) if self.skip_weight else None
+            output = self.mix(weights, slots, candidates, skips)
             if self.parts > 1:
                 rest = [found[edge, REST] for edge in slots.edges]
                 edges = weights.share.new_ones(len(rest)) if weights.edges is None else weights.edges
                 output = shuffled(output, mixture(edges[None], rest))
-            add(output, weights.means)
+            add(output, skips.means(weights.means) if skips else weights.means)
             record.append(weights)
             if self.observer:
                 self.observer(NodeView(node, slots.keys, candidates, weights, output))
@@ -176,6 +189,11 @@ class Supernet(nn.Module):
         self._shared: dict[str, Source] = {}
         self.skeleton = SKELETONS[space.family](self._make_cell, channels, cells, classes, norm=_network_norm)
         self.kinds = [layer.kind for layer in space.skeleton(cells) if layer.kind in space.cells]
+        self.skip_weight = None if mixing.skip is None else SkipWeight(mixing.skip)
+        if self.skip_weight is not None:
+            with own_stream():  # all other parameters are those of a supernet without
+                for cell in self.cells:
+                    cell.add_skips(self.skip_weight)
 
     def _make_cell(self, kind: str, channels_in: tuple[int, ...], channels: int, reduction_prev: bool) -> SearchCell:
         source = self._shared.get(kind) or self.mixing.source(self.space.cells[kind], channels, self.fast)
@@ -201,6 +219,11 @@ class Supernet(nn.Module):
             change.begin()
         with backends.triton(self.triton):
             return self.skeleton(x)
+
+    def begin(self, epoch: Tensor) -> None:
+        """An epoch begins (from 0, a tensor [])."""
+        if self.skip_weight is not None:
+            self.skip_weight.begin(epoch)
 
     def hold(self, change: Change, first: bool = False) -> None:
         """From here on nodes mix with what a change makes of their weights, before or after those that are held already.
@@ -265,6 +288,11 @@ class Supernet(nn.Module):
         """All other parameters."""
         mixing = {id(p) for p in self._mixing_parameters()}
         return [p for p in self.parameters() if id(p) not in mixing]
+
+    def skip_parameters(self) -> list[nn.Parameter]:
+        """Those of the extra skip connections among them."""
+        modules = [c.reductions for cell in self.cells for c in cell.candidates if isinstance(c, Candidates)]
+        return [parameter for reductions in modules for parameter in reductions.parameters()]
 
     def parameters_of(self, cell: int, edge: int, operation: str) -> list[tuple[nn.Parameter, slice]]:
         """What one operation on one edge learns: parameters, and the part of each along its first axis that is its own.

@@ -53,6 +53,41 @@ class Weights(NamedTuple):
         return self._replace(p=p, share=slots.share(p), means=None)
 
 
+class Skips(NamedTuple):
+    """Extra skip connections of the E edges that end in a node, which no weight p belongs to; see `skips`.
+
+    Attributes:
+        weight: of each, a tensor [].
+        onto: 1 at the candidates [K] that are the same map, 0 elsewhere.
+        apart: the maps of all others.
+        maps: the maps of all.
+    """
+
+    weight: Tensor
+    onto: Tensor
+    apart: Sequence[Candidate]
+    maps: Sequence[Candidate]
+
+    def beside(self, share: Tensor) -> Tensor:
+        """Weights [B or 1, K + those apart] of the candidates and of the maps apart from those of the candidates [B or 1, K]."""
+        own = self.weight.to(share.dtype)
+        return torch.cat([share + own * self.onto, own.expand(len(share), len(self.apart))], 1)
+
+    def onto_map(self, mixed: Tensor) -> Tensor:
+        """The node's map [B, C, H, W] from the mixture without them."""
+        for skip in self.maps:
+            mixed = mixed + self.weight.to(mixed.dtype) * skip.map
+        return mixed
+
+    def means(self, means: Tensor | None) -> Tensor | None:
+        """Means over patches [B, R, C] of the node's map from those of the mixture without them, where these are known."""
+        for skip in self.maps:
+            if means is None or skip.pooled is None:
+                return None
+            means = means + self.weight * skip.pooled
+        return means
+
+
 class Place(NamedTuple):
     """Where weights mix.
 
@@ -186,12 +221,18 @@ class Source(nn.Module):
         return [([p for p in self.parameters() if p.requires_grad], {})]
 
 
-def mix_images(weights: Weights, slots: NodeSlots, candidates: Sequence[Candidate]) -> Tensor:
+def mix_images(
+    weights: Weights, slots: NodeSlots, candidates: Sequence[Candidate], skips: Skips | None = None
+) -> Tensor:
     """The node's map [B, C, H, W]: its K candidates (in the order of `NodeSlots.keys`), weighted by the image's p."""
-    return mixture(weights.share, candidates)
+    if skips is None:
+        return mixture(weights.share, candidates)
+    return mixture(skips.beside(weights.share), [*candidates, *skips.apart])
 
 
-def mix_patches(weights: Weights, slots: NodeSlots, candidates: Sequence[Candidate]) -> Tensor:
+def mix_patches(
+    weights: Weights, slots: NodeSlots, candidates: Sequence[Candidate], skips: Skips | None = None
+) -> Tensor:
     """The same with each patch weighted by its own p."""
     assert weights.patches is not None
     maps = [c.map for c in candidates]
@@ -199,11 +240,12 @@ def mix_patches(weights: Weights, slots: NodeSlots, candidates: Sequence[Candida
     factors = slots.share(weights.patches).transpose(1, 2).unflatten(2, weights.grid)
     factors = factors.repeat_interleave(height // weights.grid[0], 2).repeat_interleave(width // weights.grid[1], 3)
     products = [factors[:, k, None].to(m.dtype) * m for k, m in enumerate(maps)]
-    return torch.stack(products).sum(0)
+    mixed = torch.stack(products).sum(0)
+    return mixed if skips is None else skips.onto_map(mixed)
 
 
 MakeSource = Callable[[CellSpec, int, bool], Source]
-Mix = Callable[[Weights, NodeSlots, Sequence[Candidate]], Tensor]
+Mix = Callable[[Weights, NodeSlots, Sequence[Candidate], Skips | None], Tensor]
 
 
 class Mixing(NamedTuple):
@@ -212,9 +254,10 @@ class Mixing(NamedTuple):
     Attributes:
         source: makes the source of a kind of cell with C channels; the last argument is False for torch's own operations.
         shared: whether all cells of a kind have one source in common.
-        mix: a node's map [B, C, H, W] from its weights and candidates.
+        mix: a node's map [B, C, H, W] from its weights, its candidates and its extra skip connections, if there are any.
         patch_size: side of a patch in pixels, None for the whole map.
         parts: operations see one of so many parts of a map's channels, see `partial`.
+        skip: weight of an extra skip connection on every edge by the epoch, a tensor []; None: there are none.
     """
 
     source: MakeSource
@@ -222,6 +265,7 @@ class Mixing(NamedTuple):
     mix: Mix
     patch_size: int | None = None
     parts: int = 1
+    skip: Callable[[Tensor], Tensor] | None = None
 
 
 class _Take(torch.autograd.Function):

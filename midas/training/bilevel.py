@@ -59,6 +59,7 @@ class Bilevel:
         """Begin an epoch, with its learning rate; schedules stay where they end in epochs that follow those of the search."""
         late = self.learning.late_rate is not None and epoch >= self.settings.epochs
         self.passes.epoch.fill_(self.settings.epochs - 1 if late else epoch)
+        self.supernet.begin(self.passes.epoch)
         for group in self.weight_optimizer.param_groups:
             if isinstance(group["lr"], Tensor):
                 group["lr"].fill_(self.lr(epoch))
@@ -107,7 +108,7 @@ class Bilevel:
         self.restrictions.still()
         if self.settings.clip:
             counted = [*self.weights, *self.architecture] if self.settings.clip_architecture else self.weights
-            torch.nn.utils.clip_grad_norm_(counted, self.settings.clip)
+            _clip(counted, self.supernet.skip_parameters(), self.settings.clip)
         self.weight_optimizer.step()
         self.restrictions.put_back()
         if self.learning.after is not None:
@@ -144,6 +145,15 @@ def _set_gradients(parameters: list[nn.Parameter], gradients: tuple[Tensor | Non
         if alike and gradient is not None and gradient.stride() != parameter.stride():
             gradient = torch.empty_like(parameter).copy_(gradient)
         parameter.grad = gradient
+
+
+def _clip(weights: list[nn.Parameter], skips: list[nn.Parameter], largest: float) -> None:
+    """Clip gradients to the norm of all together; that of the extra skips is added last, so that one of 0 changes no rounding."""
+    apart = {id(skip) for skip in skips}
+    norm = torch.nn.utils.get_total_norm([w.grad for w in weights if w.grad is not None and id(w) not in apart])
+    if skips:
+        norm = torch.hypot(norm, torch.nn.utils.get_total_norm([s.grad for s in skips if s.grad is not None]))
+    torch.nn.utils.clip_grads_with_norm_(weights, largest, norm)
 
 
 def _mean(x: Tensor | None) -> Tensor | None:

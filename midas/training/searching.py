@@ -153,7 +153,8 @@ class Searching:
             p, pi = settled[0].double().cpu().numpy(), None
         assert p is not None
         kinds = self.bilevel.supernet.kinds
-        return decode_weights(p, pi, kinds, self.composition.space, self.composition.decode_none)
+        made = self.composition
+        return decode_weights(p, pi, kinds, made.space, made.decode_none, made.threshold)
 
     @torch.no_grad()
     def evaluate(self, change: Change | None = None) -> Evaluated:

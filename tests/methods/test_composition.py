@@ -20,6 +20,7 @@ PARTS = {
     "SDARTS random": {"perturbation": {}},
     "DrNAS": {"dirichlet": {}},
     "SDARTS adversarial": {"perturbation": {"kind": "adversarial", "steps": 2}},
+    "DARTS-": {"extra_skip": {"decay": "none"}},
 }
 SOURCES = {"static": {"weights": "static"}, "attention": {"patch_size": 4}}
 
@@ -54,12 +55,15 @@ def test_each_part_changes_a_search_of_each_source_that_it_goes_with(part, sourc
 
 PARTS_OF_A_SEARCH = {
     **PARTS,
+    "DARTS-": {"extra_skip": {}},
     "taken": {"taken": {"by": "valid_accuracy"}},
     "PC-DARTS": {"partial": {}, "warmup_epochs": 1},
 }
 
 
-@pytest.mark.parametrize("part", ["A2M", "Lambda", "SDARTS random", "SDARTS adversarial", "taken", "PC-DARTS"])
+@pytest.mark.parametrize(
+    "part", ["A2M", "Lambda", "SDARTS random", "SDARTS adversarial", "DARTS-", "taken", "PC-DARTS"]
+)
 def test_a_search_with_a_part_is_killed_and_resumed(part, search_run, tmp_path, monkeypatch):
     run = search_run(method={"weights": "static", **PARTS_OF_A_SEARCH[part]})
     reference = finished(run, tmp_path / "whole")

@@ -11,6 +11,9 @@ SUMS = "it makes an edge's weights sum to 1: edge"
 GOES_BY = "what goes by weighs as much as an edge whose weights sum to 1: edge"
 BESIDE = "not allowed beside alignment, whose finite difference its draws would change"
 FIXED = "not allowed beside selection.fixed, with which the architecture takes no step"
+DECAYS = "input should be 'linear', 'cosine', 'slow_cosine' or 'none'"
+COMPETE = "not allowed with a softmax, whose weights compete; it needs distribution 'sigmoid'"
+SIGMOID = {"weights": "static", "distribution": "sigmoid"}
 REFUSED = [
     ({"projected": "maps"}, "projected: 'maps' is not allowed without an activation, with which alone it differs from 'means'"),
     ({"weight_decay": -1}, "weight_decay: -1 is not allowed; input should be greater than or equal to 0"),
@@ -48,6 +51,15 @@ REFUSED = [
     ({"partial": {"channels": 0}}, "partial.channels: 0 is not allowed; input should be greater than or equal to 1"),
     ({"distribution": "node", "partial": {}}, f"partial: not allowed with the softmax over node; {GOES_BY}"),
     ({"weights": "random", "partial": {}}, "partial: not allowed with weights 'random', which is not searched"),
+    ({"extra_skip": {"decay": "fast"}}, f"extra_skip.decay: 'fast' is not allowed; {DECAYS}"),
+    ({"distribution": "sigmoid"}, "distribution: 'sigmoid' is not allowed with weights 'attention'; allowed: edge, node, pairs"),
+    ({"weights": "static", "separation": {}}, f"separation: {COMPETE}"),
+    ({"sparse": {}}, f"sparse: {COMPETE}"),
+    ({**SIGMOID, "sparse": {}}, "sparse: not allowed in nas_bench_201, whose nodes keep all edges"),
+    ({"sparse": {"threshold": 2}}, "sparse.threshold: 2 is not allowed; input should be less than or equal to 1"),
+    ({**SIGMOID, "perturbation": {}}, f"perturbation: not allowed with the softmax over sigmoid; {SUMS}"),
+    ({"partial": {}, "extra_skip": {}}, "extra_skip: not allowed beside partial, where a part of the channels goes by already"),
+    ({"weights": "random", "extra_skip": {}}, "extra_skip: not allowed with weights 'random', which is not searched"),
     ({"weights": "random", "flat": {}}, "flat: not allowed with weights 'random', which is not searched"),
 ]  # fmt: skip
 
@@ -91,12 +103,9 @@ def test_a_layer_norm_of_one_channel_leaves_nothing(raw):
     [
         *({"beta": {}}, {"beta": {}, "flat": {}}, {"perturbation": {}, "unrolled": {}}, {"alignment": {}}),
         *({"partial": {}, "perturbation": {}}, {"partial": {}, "alignment": {}, "flat": {}, "beta": {}}),
-        {"beta": {}},
-        {"beta": {}, "flat": {}},
-        {"perturbation": {}, "unrolled": {}},
-        {"alignment": {}},
         {"oles": {}, "flat": {}, "perturbation": {}},
         {"selection": {}, "oles": {}, "beta": {}, "perturbation": {}},
+        {"extra_skip": {}, "beta": {}},
     ],
 )
 def test_parts_go_together(raw, keys):

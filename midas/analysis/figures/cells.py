@@ -60,7 +60,7 @@ def arrange(edges: Sequence[Edge], inputs: int) -> Layout:
         edges: the kept edges; each goes to a node that comes later in every order.
         inputs: number of input nodes; they stay on the left.
     """
-    nodes = 1 + max(target for _, target, _ in edges)
+    nodes = sorted({target for _, target, _ in edges})  # one without edges is no part of the cell
     best: tuple[tuple[int, ...], Layout] | None = None
     for order in _orders(edges, inputs, nodes):
         place = {node: position for position, node in enumerate(order)}
@@ -79,10 +79,10 @@ def arrange(edges: Sequence[Edge], inputs: int) -> Layout:
     return best[1]
 
 
-def _orders(edges: Sequence[Edge], inputs: int, nodes: int) -> Iterator[tuple[int, ...]]:
+def _orders(edges: Sequence[Edge], inputs: int, nodes: Sequence[int]) -> Iterator[tuple[int, ...]]:
     """Yield the orders in which every edge goes to the right."""
     for first in permutations(range(inputs)):
-        for rest in permutations(range(inputs, nodes)):
+        for rest in permutations(nodes):
             order = first + rest
             if all(order.index(source) < order.index(target) for source, target, _ in edges):
                 yield order

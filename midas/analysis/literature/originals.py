@@ -47,6 +47,7 @@ OF_PARTS: dict[frozenset[str], Original] = {
             "darts": ("D50", {"batch_size": 96, "valid_batches": "shuffled"}),
         },
     ),
+    frozenset({"extra_skip"}): Original("DARTS-", _same(valid_batches="shuffled")),
     frozenset({"oles"}): Original("OLES", _same()),
     frozenset({"selection"}): Original("DARTS+PT", _same()),
     frozenset({"partial"}): Original(
@@ -59,6 +60,10 @@ OF_PARTS: dict[frozenset[str], Original] = {
     frozenset({"dirichlet"}): Original("DrNAS", {"nas_bench_201": ("N100", {})}),  # elsewhere it has partial channels
 }
 PERTURBED = {"random": Original("SDARTS-RS", _same()), "adversarial": Original("SDARTS-ADV", _same())}
+FAIR = Original(
+    "FairDARTS",
+    {"darts": ("D50", {"batch_size": 128, "lr": 0.005, "arch_lr": 3e-3, "arch_betas": (0.9, 0.999)})},
+)
 MIDAS = Original("MIDAS", {})
 """Its paper names no settings but those of DARTS."""
 
@@ -70,6 +75,8 @@ def original_of(method: Method) -> Original | None:
         if parts == {"perturbation"} and method.perturbation is not None:
             return PERTURBED[method.perturbation.kind]
         return OF_PARTS.get(parts)
+    if method.distribution == "sigmoid":
+        return FAIR if "separation" in parts and parts <= {"separation", "sparse"} else None
     own = method.model_copy(update={"decode_none": None, "detach": False})
     return MIDAS if own == Method() else None
 

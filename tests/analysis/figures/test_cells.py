@@ -36,6 +36,11 @@ def test_published_cells_need_no_crossing(text: str) -> None:
         assert layout.crossings == 0
 
 
+def test_nodes_without_edges_are_not_drawn() -> None:
+    layout = cells.arrange([(1, 2, "skip_connect"), (2, 4, "skip_connect"), (0, 4, "max_pool_3x3")], 2)
+    assert sorted(layout.order) == [0, 1, 2, 4]
+
+
 def test_layout_counts_the_crossings_that_are_drawn() -> None:
     rng = np.random.default_rng(0)
     for _ in range(8):

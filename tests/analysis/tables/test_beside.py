@@ -7,7 +7,7 @@ from places import ROOT
 from scipy import stats
 
 from midas.analysis import literature
-from midas.analysis.literature.originals import OF_PARTS, PERTURBED, differing, original_of
+from midas.analysis.literature.originals import FAIR, OF_PARTS, PERTURBED, differing, original_of
 from midas.analysis.statistics.seeds import against
 from midas.analysis.tables.making import make
 from midas.config.method import Method
@@ -28,6 +28,12 @@ from midas.plan.runs import PresentRun
         ({"weights": "static", "perturbation": {"kind": "adversarial"}}, "SDARTS-ADV"),
         ({"weights": "static", "taken": {"by": "valid_accuracy"}}, "DARTS-1st"),
         ({"weights": "static", "dirichlet": {}}, "DrNAS"),
+        ({"weights": "static", "extra_skip": {}}, "DARTS-"),
+        ({"weights": "static", "distribution": "sigmoid", "separation": {}, "sparse": {}}, "FairDARTS"),
+        ({"weights": "static", "distribution": "sigmoid"}, None),
+        ({"weights": "static", "oles": {}}, "OLES"),
+        ({"weights": "static", "selection": {}}, "DARTS+PT"),
+        ({"weights": "static", "partial": {}, "warmup_epochs": 15}, "PC-DARTS"),
         ({"weights": "static", "beta": {}, "flat": {}}, None),
         ({"weights": "static", "distribution": "node"}, None),
         ({}, "MIDAS"),
@@ -46,7 +52,7 @@ def test_every_original_is_published_somewhere_and_searched_by_known_settings():
     published = set(pd.concat([literature.load(name) for name in ("nas_bench_201", "darts", "rdarts")])["method"])
     for parts in OF_PARTS:
         assert parts <= PARTS.keys()
-    for original in (*OF_PARTS.values(), *PERTURBED.values()):
+    for original in (FAIR, *OF_PARTS.values(), *PERTURBED.values()):
         assert original.published in published
         for protocol, changes in original.protocols.values():
             assert changes.keys() <= PROTOCOLS[protocol].keys()

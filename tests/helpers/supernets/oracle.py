@@ -93,7 +93,8 @@ def linked(merged, plain, channels):
     """(plain parameter, function that reads the same values, or gradients, off the merged one)."""
     mine = dict(merged.skeleton.named_parameters())
     for name, parameter in plain.skeleton.named_parameters():
-        if not any(part in name for part in (".operations.", ".query.", ".key.", ".log_scale.", ".alpha", ".beta")):
+        own = (".operations.", ".skips.", ".query.", ".key.", ".log_scale.", ".alpha", ".beta")
+        if not any(part in name for part in own):
             yield parameter, reader(mine[name])
     for cell, other in zip(merged.cells, plain.cells, strict=True):
         for edge, (source, _) in enumerate(cell.spec.edges):
@@ -110,6 +111,9 @@ def linked(merged, plain, channels):
                     yield their, reader(my, len(edges), place)
         if other.beta is not None:
             yield other.beta, reader(cell.mixing.edges.beta)
+        for edge, module in enumerate(other.skips):
+            if list(module.parameters()):
+                yield from linked_skip(module, cell.candidates[cell.spec.edges[edge][0]], edge)
         for node in other.query:
             yield other.query[node], reader(cell.mixing.query[node])
             yield other.key[node], reader(cell.mixing.key[node])
@@ -119,6 +123,14 @@ def linked(merged, plain, channels):
         for kind, alpha in plain.alphas.items():
             cell = next(c for c, k in zip(merged.cells, merged.kinds, strict=True) if k == kind)
             yield alpha, reader(cell.mixing.alpha)
+
+
+def linked_skip(module, candidates, edge):
+    """An extra skip connection that reduces."""
+    number, edges = next((i, edges) for i, edges in enumerate(candidates.skipped) if edge in edges)
+    place = slice(edges.index(edge), edges.index(edge) + 1)
+    for their, my in zip(module.parameters(), candidates.reductions[number].parameters(), strict=True):
+        yield their, reader(my, len(edges), place)
 
 
 def reader(parameter, edges=1, place=slice(0, 1)):

@@ -60,6 +60,9 @@ class PlainCell(nn.Module):
             self.operations.append(
                 nn.ModuleDict({name: make(name, narrow, stride, norm, space.pool_norm) for name in offered})
             )
+        self.skips = nn.ModuleList()
+        for source, _ in spec.edges if method.extra_skip else ():
+            self.skips.append(make("skip_connect", channels, spec.stride if source < spec.inputs else 1, norm))
         self.query, self.key, self.log_scale = nn.ParameterDict(), nn.ParameterDict(), nn.ParameterDict()
         if method.weights == "attention":
             keys = len(space.operations) if method.keys == "per_operation" else 1
@@ -98,6 +101,9 @@ class PlainCell(nn.Module):
                 states.append(sum(self.spread([w[key] for w in weights], grid, maps[key]) * maps[key] for key in maps))
             else:
                 states.append(sum(mean[key][:, None, None, None] * maps[key] for key in maps))
+            if self.method.extra_skip:  # in the first epoch
+                first, edges = self.method.extra_skip.first, self.spec.incoming(node)
+                states[-1] = states[-1] + sum(first * self.skips[e](states[self.spec.edges[e][0]]) for e in edges)
         return torch.cat(states[self.spec.inputs :], 1) if self.space.family == "darts" else states[-1]
 
     def of_edges(self, node):
