@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from midas.config.kinds import Positive, Rate, Strict
-from midas.config.parts import PARTS, Alignment, Beta, Flat, Perturbation, Taken, Unrolled
+from midas.config.parts import PARTS, Alignment, Beta, Flat, Gumbel, Perturbation, Taken, Unrolled
 
 
 class Method(Strict):
@@ -93,6 +93,7 @@ class Method(Strict):
     beta: Beta | None = Field(None, description="static: regulariser of the logits (beta-DARTS)")
     alignment: Alignment | None = Field(None, description="regulariser of the network's weights (Lambda-DARTS)")
     perturbation: Perturbation | None = Field(None, description="of the mixing weights in the weights' step (SDARTS)")
+    gumbel: Gumbel | None = Field(None, description="static: one operation of an edge, drawn (GDAS)")
     taken: Taken | None = Field(
         None, description="the epoch that is decoded, and when a search ends early; null: the last"
     )
@@ -105,6 +106,11 @@ class Method(Strict):
         None,
         description="whether 'none' may be decoded; null: as the space says (NAS-Bench-201 yes, two-edge spaces no) [D]",
     )
+    decode_pooled: bool | None = Field(
+        None,
+        description="where a node keeps two edges: keep its two best (edge, operation), both perhaps of one edge, not the best "
+        "operation of the two best edges; null: with gumbel alone, as its authors do",
+    )
 
 
 ATTENTION = {
@@ -113,8 +119,8 @@ ATTENTION = {
 }  # fmt: skip
 """Options of the attention alone, with the values that leave it as it was first."""
 
-ADDED: dict[str, object] = {**ATTENTION, **dict.fromkeys(PARTS)}
+ADDED: dict[str, object] = {**ATTENTION, **dict.fromkeys(PARTS), "decode_pooled": None}
 """Keys that a method has since runs were published, with the values of before: what is told without them was searched so."""
 
-DECODING = {"decode_none", "decode_batch"}
+DECODING = {"decode_none", "decode_batch", "decode_pooled"}
 """Keys of a method that say how a search is read: methods that differ in them alone make the same search."""

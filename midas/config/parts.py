@@ -59,6 +59,18 @@ class Perturbation(Strict):
     steps: Positive = Field(7, description="adversarial: steps of the attack")
 
 
+class Gumbel(Strict):
+    """One operation of an edge, drawn anew in each forward pass, straight through (GDAS, Dong and Yang, CVPR 2019)."""
+
+    variant: Literal["code", "chosen", "dense"] = Field(
+        "code",
+        description="gradient of the operations that were not drawn: as if their maps were ones (the authors' code of "
+        "NAS-Bench-201), none (their code of the DARTS space), or that of their maps, all of which are then computed (the paper)",
+    )
+    first: Above = Field(10.0, description="temperature in the first epoch")
+    last: Above = Field(0.1, description="temperature in the last epoch, linear between them")
+
+
 class Taken(Strict):
     """Which epoch's weights are decoded, where it is not the last."""
 
@@ -77,6 +89,7 @@ PARTS: dict[str, type[Strict]] = {
     "beta": Beta,
     "alignment": Alignment,
     "perturbation": Perturbation,
+    "gumbel": Gumbel,
     "taken": Taken,
 }
 """Key of a method -> its group."""

@@ -12,17 +12,19 @@ from dataclasses import dataclass, field
 
 from midas.config.method import Method
 from midas.methods.attention import AttentionMixing, MapAttention
+from midas.methods.decoding import pools
 from midas.methods.distributions import DISTRIBUTIONS, DRAWN
 from midas.methods.epochs import Choice, Hook
 from midas.methods.field.alignment import aligned
 from midas.methods.field.beta import beta
 from midas.methods.field.flat import flat
+from midas.methods.field.gumbel import GumbelMixing, filled
 from midas.methods.field.perturbation import attacked_change, random_change
 from midas.methods.field.second_order import second_order
 from midas.methods.learning import Gradient, Learning, first_order, on_train, perturbed
 from midas.methods.passes import Term
 from midas.methods.static import StaticMixing
-from midas.spaces import Space
+from midas.spaces import CellSpec, Space
 from midas.supernet import Supernet
 from midas.supernet.weights import Mixing, mix_images, mix_patches
 
@@ -39,6 +41,7 @@ class Composition:
         choice: which epoch's weights are decoded, and when a search ends early.
         warmup_epochs: epochs at the start in which the architecture stays as it was drawn.
         decode_none: whether "none" may be decoded; None: as the space says.
+        decode_pooled: whether a node keeps its best (edge, operation), see `decode_weights`.
         decode_batch: images in a batch of the dump that is decoded; None: as in search.
     """
 
@@ -49,6 +52,7 @@ class Composition:
     choice: Choice = field(default_factory=Choice)
     warmup_epochs: int = 0
     decode_none: bool | None = None
+    decode_pooled: bool = False
     decode_batch: int | None = None
 
     def supernet(self, channels: int, cells: int, classes: int, **how: bool) -> Supernet:
@@ -68,11 +72,12 @@ def compose(method: Method, space: Space, epochs: int = 1) -> Composition:
     taken = method.taken
     return Composition(
         space,
-        SOURCES[method.weights](method, space),
+        SOURCES[method.weights](method, space, epochs),
         Learning(_architecture_step(method), _weight_step(method, epochs), _terms(method)),
         choice=Choice(taken.by, taken.by == "valid_accuracy", taken.patience) if taken else Choice(),
         warmup_epochs=method.warmup_epochs,
         decode_none=method.decode_none,
+        decode_pooled=pools(method, space),
         decode_batch=method.decode_batch,
     )
 
@@ -96,7 +101,7 @@ def _weight_step(method: Method, epochs: int) -> Gradient:
     if method.alignment:
         how = method.alignment
         found = aligned(how.weight, how.epsilon, epochs, how.signs, found)
-    return found
+    return filled(found) if method.gumbel else found
 
 
 def _terms(method: Method) -> tuple[Term, ...]:
@@ -116,17 +121,23 @@ def distribution_of(method: Method, space: Space) -> str:
     return "pairs" if method.weights == "attention" and space.kept_edges == 2 else "edge"
 
 
-def _static(method: Method, space: Space) -> Mixing:
-    name = distribution_of(method, space)
+def _static(method: Method, space: Space, epochs: int) -> Mixing:
+    name, how = distribution_of(method, space), method.gumbel
+
+    def source(spec: CellSpec, channels: int, fast: bool) -> StaticMixing:
+        if how:
+            return GumbelMixing(spec, space, how.variant, how.first, how.last, epochs)
+        return StaticMixing(spec, space, DISTRIBUTIONS[name], draws=name in DRAWN)
+
     return Mixing(
-        lambda spec, channels, fast: StaticMixing(spec, space, DISTRIBUTIONS[name], draws=name in DRAWN),
+        source,
         shared=True,
         mix=mix_images,
         patch_size=method.patch_size,
     )
 
 
-def _attention(method: Method, space: Space) -> Mixing:
+def _attention(method: Method, space: Space, epochs: int) -> Mixing:
     name = distribution_of(method, space)
     source = MapAttention if method.projected == "maps" else AttentionMixing
     return Mixing(
@@ -137,5 +148,5 @@ def _attention(method: Method, space: Space) -> Mixing:
     )
 
 
-SOURCES: dict[str, Callable[[Method, Space], Mixing]] = {"static": _static, "attention": _attention}
+SOURCES: dict[str, Callable[[Method, Space, int], Mixing]] = {"static": _static, "attention": _attention}
 """Key `weights` of a method -> where its mixing weights come from."""

@@ -4,12 +4,25 @@ from __future__ import annotations
 
 import numpy as np
 
+from midas.config.method import Method
 from midas.spaces import CellSpec, Space
 from midas.spaces.genotype import Genotype, Node
 
 
+def pools(method: Method, space: Space) -> bool:
+    """Whether a method's cells are decoded with the edges of a node pooled, its default resolved."""
+    if method.decode_pooled is not None:
+        return method.decode_pooled
+    return method.gumbel is not None and space.kept_edges is not None
+
+
 def decode_weights(
-    p: np.ndarray, pi: np.ndarray | None, kinds: list[str], space: Space, decode_none: bool | None = None
+    p: np.ndarray,
+    pi: np.ndarray | None,
+    kinds: list[str],
+    space: Space,
+    decode_none: bool | None = None,
+    pooled: bool = False,
 ) -> Genotype:
     """The cell that weights stand for: averaged over the cells of a kind; best edges per node, then best operation per edge.
 
@@ -22,6 +35,7 @@ def decode_weights(
         kinds: kind of each cell.
         space: the space.
         decode_none: whether "none" may be chosen; None: as the space says.
+        pooled: whether a node keeps its best (edge, operation), of which several may be of one edge (GDAS).
     """
     allow_none = space.decodes_none if decode_none is None else decode_none
     cells = {}
@@ -29,7 +43,10 @@ def decode_weights(
         members = [index for index, name in enumerate(kinds) if name == kind]
         weights = _allowed(p[members].mean(0), spec, space, allow_none)
         pairs = None if pi is None else pi[members].mean(0)
-        cells[kind] = tuple(_node(node, weights, pairs, spec, space) for node in spec.nodes)
+        if pooled:
+            cells[kind] = tuple(_pooled(node, weights, spec, space) for node in spec.nodes)
+        else:
+            cells[kind] = tuple(_node(node, weights, pairs, spec, space) for node in spec.nodes)
     return Genotype(space.family, cells)
 
 
@@ -48,6 +65,16 @@ def _node(node: int, weights: np.ndarray, pairs: np.ndarray | None, spec: CellSp
         ranked = sorted(edges, key=lambda edge: -weights[edge].max())
         edges = tuple(sorted(ranked[: space.kept_edges]))
     return tuple((space.operations[int(weights[edge].argmax())], spec.edges[edge][0]) for edge in edges)
+
+
+def _pooled(node: int, weights: np.ndarray, spec: CellSpec, space: Space) -> Node:
+    """The best (operation, source) of a node, whatever their edges; ordered by source, of one source the better first."""
+    edges = spec.incoming(node)
+    everything = [(edge, column) for edge in edges for column in range(len(space.operations))]
+    best = sorted(everything, key=lambda one: -weights[one])[: space.kept_edges]
+    return tuple(
+        (space.operations[column], spec.edges[edge][0]) for edge, column in sorted(best, key=lambda one: one[0])
+    )
 
 
 def random_genotype(space: Space, seed: int, decode_none: bool | None = None) -> Genotype:

@@ -150,6 +150,7 @@ def _part_problems(space: Space, experiment: Experiment, method: Method, method_
     """Parts of a method that nothing is left to do for, or that exclude each other."""
     parts = [name for name in PARTS if getattr(method, name) is not None]
     if method.weights == "random":
+        parts += ["decode_pooled"] if method.decode_pooled else []
         yield from (f"{method_key}.{name}: not allowed with weights 'random', which is not searched" for name in parts)
         return
     if {"unrolled", "flat"} <= set(parts):
@@ -163,6 +164,7 @@ def _part_problems(space: Space, experiment: Experiment, method: Method, method_
         yield f"{method_key}.perturbation: not allowed beside alignment, whose finite difference its draws would change"
     if "beta" in parts and method.weights != "static":
         yield f"{method_key}.beta: not allowed with weights {method.weights!r}; it is a term of static logits"
+    yield from _draw_problems(space, method, method_key, parts)
     learns = method.projections == "learned" or method.learn_scale or method.none_logit == "learned"
     if method.weights == "attention" and not learns:
         for name in {"unrolled", "flat"} & set(parts):
@@ -181,6 +183,24 @@ def _part_problems(space: Space, experiment: Experiment, method: Method, method_
             f"{method_key}.taken.patience: {method.taken.patience} is not allowed; fewer than the epochs of {key}.search "
             f"({experiment.search.epochs})"
         )
+
+
+def _draw_problems(space: Space, method: Method, method_key: str, parts: list[str]) -> Iterator[str]:
+    """What does not go with one operation of an edge (gumbel), or with a decoding that pools edges."""
+    softmax = method.distribution or ("pairs" if method.weights == "attention" and space.kept_edges == 2 else "edge")
+    if "gumbel" in parts:
+        if method.weights != "static":
+            yield f"{method_key}.gumbel: not allowed with weights {method.weights!r}; it draws from static logits"
+        elif softmax != "edge":
+            yield f"{method_key}.gumbel: not allowed with the softmax over {softmax}; it draws one operation of each edge: edge"
+        for name in (part for part in DIFFERENCES if part in parts):
+            yield f"{method_key}.{name}: not allowed beside gumbel, whose draws differ between the two ends of its difference"
+        if "perturbation" in parts:
+            yield f"{method_key}.perturbation: not allowed beside gumbel, which computes one operation of an edge alone"
+    if method.decode_pooled and space.kept_edges is None:
+        yield f"{method_key}.decode_pooled: true is not allowed in {space.name}, which keeps all edges; allowed: false, null"
+    elif method.decode_pooled and softmax == "pairs":
+        yield f"{method_key}.decode_pooled: true is not allowed with the softmax over pairs, which ranks pairs of edges"
 
 
 def _attention_problems(experiment: Experiment, method: Method, method_key: str, key: str) -> Iterator[str]:

@@ -26,6 +26,7 @@ class Weights(NamedTuple):
         patches: weights of each patch [B, R, E, O], None for static weights.
         grid: patches down and across the node's map.
         means: the means over patches [B, R, C] of the mixture that the image's weights make, where they are known.
+        bare: a scalar that is added to the node's map.
     """
 
     p: Tensor
@@ -34,6 +35,7 @@ class Weights(NamedTuple):
     patches: Tensor | None = None
     grid: tuple[int, int] = (1, 1)
     means: Tensor | None = None
+    bare: Tensor | None = None
 
     def changed(self, p: Tensor, slots: NodeSlots) -> Weights:
         """With other weights p of the image; those of patches and pairs stay, what was known of the mixture no longer holds."""
@@ -131,19 +133,30 @@ class Source(nn.Module):
     Attributes:
         attends: whether its weights depend on the maps.
         projects_maps: whether it is given maps as they are (`of_maps`), not their means over patches (`forward`).
+        chooses: whether candidates may have no weight in a pass (`chosen`).
         slots: what each node is offered.
     """
 
     attends: bool
     projects_maps: bool = False
+    chooses: bool = False
 
     def __init__(self, spec: CellSpec, space: Space):
         super().__init__()
         self.slots = {node: NodeSlots(spec, space.operations, node) for node in spec.nodes}
         self._slots = nn.ModuleList(self.slots.values())  # so that they follow to the device
 
-    def begin(self) -> None:
-        """A forward pass begins: what is drawn is drawn anew."""
+    def begin(self, epoch: Tensor, whole: bool) -> None:
+        """A forward pass begins: what is drawn is drawn anew.
+
+        Args:
+            epoch: that the search is in, from 0: a tensor [], see `Supernet`.
+            whole: whether all candidates are computed, also those that have no weight in it.
+        """
+
+    def chosen(self) -> set[tuple[int, str]] | None:
+        """(edge, operation) of the candidates that have a weight in this pass; None: all. `Weights.share` is then theirs."""
+        return None
 
     def settled(self, node: int) -> Tensor | None:
         """Weights [1, E, O] of a node that are decoded in the place of drawn ones; None: those of the passes are."""

@@ -8,6 +8,8 @@ from midas.plan.check import load
 MIDAS, STATIC, NAS = "methods.midas", "methods.static", "experiments.0"
 ON_PATCHES = "not allowed with mixing 'patch'; it changes the weights of whole images"
 SUMS = "it makes an edge's weights sum to 1: edge"
+DRAWN = {"weights": "static", "gumbel": {}}
+ENDS = "not allowed beside gumbel, whose draws differ between the two ends of its difference"
 BESIDE = "not allowed beside alignment, whose finite difference its draws would change"
 REFUSED = [
     ({"projected": "maps"}, "projected: 'maps' is not allowed without an activation, with which alone it differs from 'means'"),
@@ -27,6 +29,15 @@ REFUSED = [
     ({"weight_decay": 0, "decoupled_weight_decay": True}, "decoupled_weight_decay: not allowed where nothing decays"),
     ({"warmup_epochs": 1, "taken": {}}, "taken: not allowed with warmup_epochs, in which the architecture stays as it was drawn"),
     ({"distribution": "node", "perturbation": {}}, f"perturbation: not allowed with the softmax over node; {SUMS}"),
+    ({"gumbel": {}}, "gumbel: not allowed with weights 'attention'; it draws from static logits"),
+    ({"gumbel": {"last": 0}}, "gumbel.last: 0 is not allowed; input should be greater than 0"),
+    ({**DRAWN, "distribution": "node"}, "gumbel: not allowed with the softmax over node; it draws one operation of each edge: edge"),
+    ({**DRAWN, "flat": {}}, f"flat: {ENDS}"),
+    ({**DRAWN, "unrolled": {}}, f"unrolled: {ENDS}"),
+    ({**DRAWN, "alignment": {}}, f"alignment: {ENDS}"),
+    ({**DRAWN, "perturbation": {}}, "perturbation: not allowed beside gumbel, which computes one operation of an edge alone"),
+    ({"decode_pooled": True}, "decode_pooled: true is not allowed in nas_bench_201, which keeps all edges; allowed: false, null"),
+    ({"weights": "random", "decode_pooled": True}, "decode_pooled: not allowed with weights 'random', which is not searched"),
     ({"weights": "random", "flat": {}}, "flat: not allowed with weights 'random', which is not searched"),
 ]  # fmt: skip
 
@@ -65,7 +76,14 @@ def test_a_layer_norm_of_one_channel_leaves_nothing(raw):
 
 
 @pytest.mark.parametrize(
-    "keys", [{"beta": {}}, {"beta": {}, "flat": {}}, {"perturbation": {}, "unrolled": {}}, {"alignment": {}}]
+    "keys",
+    [
+        {"beta": {}},
+        {"beta": {}, "flat": {}},
+        {"perturbation": {}, "unrolled": {}},
+        {"alignment": {}},
+        {"gumbel": {}, "beta": {}, "taken": {}},
+    ],
 )
 def test_parts_go_together(raw, keys):
     for key in keys:
