@@ -10,6 +10,7 @@ ON_PATCHES = "not allowed with mixing 'patch'; it changes the weights of whole i
 SUMS = "it makes an edge's weights sum to 1: edge"
 DRAWN = {"weights": "static", "gumbel": {}}
 ENDS = "not allowed beside gumbel, whose draws differ between the two ends of its difference"
+EACH = "it draws one operation of each edge: edge"
 BESIDE = "not allowed beside alignment, whose finite difference its draws would change"
 REFUSED = [
     ({"projected": "maps"}, "projected: 'maps' is not allowed without an activation, with which alone it differs from 'means'"),
@@ -31,7 +32,7 @@ REFUSED = [
     ({"distribution": "node", "perturbation": {}}, f"perturbation: not allowed with the softmax over node; {SUMS}"),
     ({"gumbel": {}}, "gumbel: not allowed with weights 'attention'; it draws from static logits"),
     ({"gumbel": {"last": 0}}, "gumbel.last: 0 is not allowed; input should be greater than 0"),
-    ({**DRAWN, "distribution": "node"}, "gumbel: not allowed with the softmax over node; it draws one operation of each edge: edge"),
+    ({**DRAWN, "distribution": "node"}, f"gumbel: not allowed with the softmax over node; {EACH}"),
     ({**DRAWN, "flat": {}}, f"flat: {ENDS}"),
     ({**DRAWN, "unrolled": {}}, f"unrolled: {ENDS}"),
     ({**DRAWN, "alignment": {}}, f"alignment: {ENDS}"),
@@ -53,6 +54,16 @@ def test_frozen_projections_beside_what_learns_are_no_mistake(raw):
     for key, value in {"projections": "frozen", "learn_scale": True, "flat": {}}.items():
         put(raw, f"{MIDAS}.{key}", value)
     assert load(raw)
+
+
+@pytest.mark.parametrize("keys", [{"weights": "static", "gumbel": {}}, {"weights": "static"}, {"distribution": "edge"}])
+def test_edges_are_pooled_where_two_are_kept(raw, keys):
+    put(raw, MIDAS, {**keys, "decode_pooled": True})
+    put(raw, f"{NAS}.space", "darts")
+    assert not [line for line in problems(raw) if "decode_pooled" in line]
+    put(raw, MIDAS, {"decode_pooled": True})
+    expected = f"{MIDAS}.decode_pooled: true is not allowed with the softmax over pairs, which ranks pairs of edges"
+    assert expected in problems(raw)
 
 
 @pytest.mark.parametrize("part", ["unrolled", "flat", "alignment"])

@@ -116,17 +116,14 @@ class GumbelMixing(StaticMixing):
         """Weights of a node; the other arguments of `Source.forward` are not used."""
         drawn, slots = self._drawn(), self.slots[node]
         rows = slots.rows
-        mixing = drawn.mixing[rows]
+        bare = None if drawn.bare is None else drawn.bare[rows].sum()
         if drawn.chosen is None:
-            share = slots.share(mixing[None])
-        else:
-            mapped = [i for i, (_, operation) in enumerate(drawn.chosen[rows]) if operation != "none"]
-            share = (
-                mixing if len(mapped) == len(mixing) else torch.cat([mixing[:0], *(mixing[i : i + 1] for i in mapped)])
-            )[None]
-        return Weights(
-            drawn.weights[None, rows], None, share, bare=None if drawn.bare is None else drawn.bare[rows].sum()
-        )
+            share = slots.share(drawn.mixing[None, rows])
+        else:  # slices, since an index that is a list would be sent to the device
+            own = zip(drawn.mixing[rows].split(1), drawn.chosen[rows], strict=True)
+            mapped = [weight for weight, (_, operation) in own if operation != "none"]
+            share = torch.cat([drawn.mixing[:0], *mapped])[None]
+        return Weights(drawn.weights[None, rows], None, share, bare=bare)
 
     def _drawn(self) -> Drawn:
         if self.now is None:

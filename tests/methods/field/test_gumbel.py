@@ -7,16 +7,18 @@ from dataclasses import replace
 import pytest
 import torch
 from recordable import Recordable
-from searching import assert_same, finished, history_of
+from searching import assert_same, finished, history_of, supernet_as_drawn
 from stepping import STATIC, batch, made, same
 from torch import nn
 
 from midas.config.method import Method
+from midas.decode import decode_dump
 from midas.images.reading import load
 from midas.methods.composition import compose, supernet_of
 from midas.methods.decoding import decode_weights, pools
 from midas.methods.field import gumbel as module
 from midas.methods.field.gumbel import gumbel_like, scores, straight_through, temperature
+from midas.methods.learning import Step
 from midas.networks.skeletons import build
 from midas.search import searching
 from midas.spaces import SPACES, get_space
@@ -51,6 +53,10 @@ def gdas(variant="code", **keys):
 def searched(method, **options):
     """A search of random batches with the learning that the method has."""
     return made(compose(method, SPACES["nas_bench_201"], 2).learning, method=method, **options)
+
+
+def step_of(search):
+    return Step(search.passes, batch(0), batch(1), search.weight_optimizer, search.restrictions)
 
 
 def tensor(numbers):
@@ -251,16 +257,10 @@ def test_what_is_left_out_changes_neither_loss_nor_gradients(variant, options):
         for whole in (False, True):
             search.supernet.whole = whole
             torch.manual_seed(seed)
-            passes = search.passes.of_architecture(batch(0)), step(_step_of(search))
+            passes = search.passes.of_architecture(batch(0)), step(step_of(search))
             found.append([x.clone() for one in passes for x in (one.loss, *one.gradients)])
         for a, b in zip(*found[-2:], strict=True):
             torch.testing.assert_close(a, b, **close)
-
-
-def _step_of(search):
-    from midas.methods.learning import Step
-
-    return Step(search.passes, batch(0), batch(1), search.weight_optimizer, search.restrictions)
 
 
 def test_the_paper_s_reading_has_the_same_map_and_another_gradient():
@@ -276,52 +276,40 @@ def test_the_paper_s_reading_has_the_same_map_and_another_gradient():
     assert not torch.allclose(found["code"][1], found["chosen"][1], rtol=0.1)
 
 
-def test_only_what_was_drawn_is_computed_and_all_else_has_a_gradient_of_0():
-    search = searched(gdas(), cells=2)
-    computed = []
-    for module_ in search.supernet.modules():
-        if isinstance(module_, Dense):
-            module_.register_forward_hook(lambda *_: computed.append(1))
-            # the fast way calls the convolution's function, not the module: its weight is looked at below
-    found = search.learning.weights(_step_of(search))
-    names = search.supernet.space.operations
-    drawn = found.p[0, 0].argmax(-1).tolist()
+def test_only_what_was_drawn_is_computed_and_all_else_has_a_gradient_of_0(monkeypatch):
+    """In all cells alike; a pooling of several edges is one module."""
+    search, asked, compute = searched(gdas(), cells=2), [], Candidates._candidate
+    monkeypatch.setattr(
+        Candidates, "_candidate", lambda self, own, *others: asked.append(own) or compute(self, own, *others)
+    )
+    found = search.learning.weights(step_of(search))
+    drawn = [search.supernet.space.operations[column] for column in found.p[0, 0].argmax(-1).tolist()]
+    assert sum(isinstance(own, Dense) for own in asked) == 6 * sum("conv" in name for name in drawn)
+    assert len(asked) <= 6 * sum(name != "none" for name in drawn)
     gradients = {id(w): g for w, g in zip(search.weights, found.gradients, strict=True)}
-    for number in range(len(search.supernet.cells)):
-        for edge in range(6):
+    for cell in range(6):
+        for edge, name in enumerate(drawn):
             for operation in ("nor_conv_1x1", "nor_conv_3x3"):
-                for parameter, part in search.supernet.parameters_of(number, edge, operation):
-                    gradient = gradients[id(parameter)][part]
-                    assert names[drawn[edge]] == operation or (gradient == 0).all()
-    asked = []
-    whole = Candidates._candidate
-    chosen = search.supernet.cells[0].mixing.chosen()
+                for parameter, part in search.supernet.parameters_of(cell, edge, operation):
+                    assert operation == name or (gradients[id(parameter)][part] == 0).all()
 
-    def counted(self, module_, *others):
-        asked.append(module_)
-        return whole(self, module_, *others)
 
-    Candidates._candidate = counted
-    try:
-        search.passes.forward(batch(0))
-    finally:
-        Candidates._candidate = whole
-    chosen = search.supernet.cells[0].mixing.chosen()
-    modules = {(spec, op) for spec, op in chosen if op != "none"}
-    assert len([one for one in asked if isinstance(one, Dense)]) == 6 * len([1 for _, op in modules if "conv" in op])
-    assert len(asked) <= 6 * len(modules)
+def test_torch_s_own_operations_give_the_same():
+    for space, cells in (("nas_bench_201", 1), ("darts", 3)):
+        maps = []
+        for fast in (True, False):
+            torch.manual_seed(0)
+            supernet = supernet_of(SPACES[space], gdas(), 4, cells, 10, fast=fast)
+            torch.manual_seed(1)
+            maps.append(supernet(batch(0)[0]))
+        torch.testing.assert_close(*maps, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("variant", GRADIENTS)
-@pytest.mark.parametrize("options", [{}, {"space": "darts", "cells": 3}, {"space": "darts", "cells": 3, "fast": False}])
+@pytest.mark.parametrize("options", [{}, {"space": "darts", "cells": 3}], ids=str)
 def test_nodes_that_draw_none_alone_are_0_and_everything_stays_finite(variant, options):
-    options = dict(options)
     method = gdas(variant, offer_none=True)
-    fast = options.pop("fast", True)
-    space = get_space(options.get("space", "nas_bench_201"))
-    supernet = supernet_of(space, method, 4, options.get("cells", 1), 10, fast=fast)
     search = searched(method, **options)
-    search.supernet.load_state_dict(supernet.state_dict())
     for alpha in search.architecture:
         alpha.data[:, 0] = 60.0
     for _ in range(2):
@@ -370,7 +358,6 @@ def test_it_can_be_recorded(variant, monkeypatch):
 def test_killed_within_an_epoch_and_resumed_it_is_the_same_search(keys, search_run, tmp_path, monkeypatch):
     run = search_run(epochs=2, method={"weights": "static", "gumbel": {}, **keys})
     reference = finished(run, tmp_path / "whole")
-    (tmp_path / "whole/search").rename(tmp_path / "reference") if (tmp_path / "whole/search").exists() else None
     monkeypatch.setattr("midas.running.durable.Keeper.due", lambda self, seconds=None: True)
     images = load(run.dataset, CPU)[0]
     for kill in ((0, 2), (1, 1)):
@@ -379,7 +366,7 @@ def test_killed_within_an_epoch_and_resumed_it_is_the_same_search(keys, search_r
             if place == kill:
                 steps.close()
     finished(run, tmp_path)
-    assert_same(tmp_path / "search", tmp_path / "reference" if (tmp_path / "reference").exists() else reference)
+    assert_same(tmp_path / "search", reference)
     entropies = [float(row["entropy"]) for row in history_of(tmp_path / "search")]
     assert all(entropy > 0.9 * math.log(5) for entropy in entropies)  # of what is drawn from, not of ones and zeros
 
@@ -392,3 +379,20 @@ def test_how_cells_are_decoded():
     assert pools(Method(weights="static", decode_pooled=True), darts)
     assert not pools(STATIC, darts)
     assert compose(gdas(), darts).decode_pooled
+
+
+def test_a_search_of_the_darts_space_decodes_its_softmax_with_edges_pooled(search_run, tmp_path):
+    method = {"weights": "static", "gumbel": {"variant": "chosen"}, "offer_none": True}
+    run = search_run("darts", method=method)
+    folder, space = finished(run, tmp_path), get_space("darts", True)
+    alphas = [mixing.alpha for mixing in _sources(supernet_as_drawn(run, folder))]
+    expected = decode_weights(
+        torch.stack(alphas).softmax(-1).detach().numpy(), None, list(space.cells), space, pooled=True
+    )
+    assert decode_dump(folder / "arch.npz", space, run.method) == expected
+    assert history_of(folder)[-1]["genotype"] == str(expected)
+
+
+def _sources(supernet):
+    """Of a normal and a reduction cell."""
+    return [supernet.cells[supernet.kinds.index(kind)].mixing for kind in ("normal", "reduce")]
