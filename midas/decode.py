@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from midas.config.method import Method
-from midas.methods.decoding import decode_weights, random_genotype, threshold_of
+from midas.methods.decoding import decode_weights, pools, random_genotype, threshold_of
 from midas.plan.runs import DecodeRun
 from midas.running.step import main
 from midas.spaces import Space, get_space
@@ -53,7 +53,7 @@ def decode_dump(dump: Path, space: Space, method: Method) -> Genotype:
     mean = p.mean(0, dtype=np.float64) if moments is None else moments[0]  # of all images, where p was reduced
     if pairs is None and pi is not None:
         pairs = pi.mean(0, dtype=np.float64)
-    genotype = decode_weights(mean, pairs, kinds, space, method.decode_none, threshold_of(method))
+    genotype = decode_weights(mean, pairs, kinds, space, method.decode_none, threshold_of(method), pools(method, space))
     for kind, nodes in genotype.cells.items():
         if not any(nodes):
             raise ValueError(

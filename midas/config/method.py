@@ -17,6 +17,7 @@ from midas.config.parts import (
     Dirichlet,
     ExtraSkip,
     Flat,
+    Gumbel,
     Oles,
     Partial,
     Perturbation,
@@ -125,6 +126,7 @@ class Method(Strict):
         None,
         description="sigmoid: decode by a threshold, as FairDARTS does by default; null: two edges a node, as DARTS",
     )
+    gumbel: Gumbel | None = Field(None, description="static: one operation of an edge, drawn (GDAS)")
     taken: Taken | None = Field(
         None, description="the epoch that is decoded, and when a search ends early; null: the last"
     )
@@ -137,6 +139,11 @@ class Method(Strict):
         None,
         description="whether 'none' may be decoded; null: as the space says (NAS-Bench-201 yes, two-edge spaces no) [D]",
     )
+    decode_pooled: bool | None = Field(
+        None,
+        description="where a node keeps two edges: keep its two best (edge, operation), both perhaps of one edge, not the best "
+        "operation of the two best edges; null: with gumbel alone, as its authors do",
+    )
 
 
 ATTENTION = {
@@ -145,8 +152,8 @@ ATTENTION = {
 }  # fmt: skip
 """Options of the attention alone, with the values that leave it as it was first."""
 
-ADDED: dict[str, object] = {**ATTENTION, **dict.fromkeys(PARTS)}
+ADDED: dict[str, object] = {**ATTENTION, **dict.fromkeys(PARTS), "decode_pooled": None}
 """Keys that a method has since runs were published, with the values of before: what is told without them was searched so."""
 
-DECODING = {"decode_none", "decode_batch", "sparse"}
+DECODING = {"decode_none", "decode_batch", "decode_pooled", "sparse"}
 """Keys of a method that say how a search is read: methods that differ in them alone make the same search."""

@@ -148,6 +148,18 @@ class Sparse(Strict):
     threshold: Fraction = Field(0.85, description="the weight; a node without inputs is left out of its cell")
 
 
+class Gumbel(Strict):
+    """One operation of an edge, drawn anew in each forward pass, straight through (GDAS, Dong and Yang, CVPR 2019)."""
+
+    variant: Literal["code", "chosen", "dense"] = Field(
+        "code",
+        description="gradient of the operations that were not drawn: as if their maps were ones (the authors' code of "
+        "NAS-Bench-201), none (their code of the DARTS space), or that of their maps, all of which are then computed (the paper)",
+    )
+    first: Above = Field(10.0, description="temperature in the first epoch")
+    last: Above = Field(0.1, description="temperature in the last epoch, linear between them")
+
+
 class Taken(Strict):
     """Which epoch's weights are decoded, where it is not the last."""
 
@@ -173,6 +185,7 @@ PARTS: dict[str, type[Strict]] = {
     "extra_skip": ExtraSkip,
     "separation": Separation,
     "sparse": Sparse,
+    "gumbel": Gumbel,
     "taken": Taken,
 }
 """Key of a method -> its group."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from midas.config.method import Method
 from midas.methods.attention import AttentionMixing, MapAttention
-from midas.methods.decoding import threshold_of
+from midas.methods.decoding import pools, threshold_of
 from midas.methods.distributions import DISTRIBUTIONS, DRAWN, ZERO
 from midas.methods.epochs import Choice, Hook
 from midas.methods.field.alignment import aligned
@@ -22,6 +22,7 @@ from midas.methods.field.dirichlet import DECODED, Pruning, edge_dirichlet, kl, 
 from midas.methods.field.extra_skip import skip_weight
 from midas.methods.field.fair import separation
 from midas.methods.field.flat import flat
+from midas.methods.field.gumbel import GumbelMixing, filled
 from midas.methods.field.oles import Oles
 from midas.methods.field.partial import with_edges
 from midas.methods.field.perturbation import attacked_change, random_change
@@ -30,7 +31,7 @@ from midas.methods.field.selection import Selection, schedule
 from midas.methods.learning import Gradient, Learning, first_order, on_train, perturbed
 from midas.methods.passes import Term
 from midas.methods.static import StaticMixing
-from midas.spaces import Space
+from midas.spaces import CellSpec, Space
 from midas.supernet import Supernet
 from midas.supernet.weights import MakeSource, Mix, Mixing, mix_images, mix_patches
 
@@ -50,6 +51,7 @@ class Composition:
         waits: further epochs in which it stays as it is.
         decode_none: whether "none" may be decoded; None: as the space says.
         threshold: weight that a kept operation has at least, see `decode_weights`.
+        decode_pooled: whether a node keeps its best (edge, operation), see `decode_weights`.
         decode_batch: images in a batch of the dump that is decoded; None: as in search.
     """
 
@@ -63,6 +65,7 @@ class Composition:
     waits: tuple[range, ...] = ()
     decode_none: bool | None = None
     threshold: float | None = None
+    decode_pooled: bool = False
     decode_batch: int | None = None
 
     def learns(self, epoch: int) -> bool:
@@ -98,13 +101,14 @@ def compose(method: Method, space: Space, epochs: int = 1) -> Composition:
         waits=waits(epochs, len(drawn.keep) + 1, drawn.wait) if drawn else (),
         decode_none=method.decode_none,
         threshold=threshold_of(method),
+        decode_pooled=pools(method, space),
         decode_batch=method.decode_batch,
     )
 
 
 def _mixing(method: Method, space: Space, epochs: int) -> Mixing:
     """Where weights come from, and whether there is more on an edge than they weigh."""
-    found, part = SOURCES[method.weights](method, space), method.extra_skip
+    found, part = SOURCES[method.weights](method, space, epochs), method.extra_skip
     return found._replace(skip=skip_weight(part.decay, part.first, epochs)) if part else found
 
 
@@ -127,7 +131,7 @@ def _weight_step(method: Method, epochs: int) -> Gradient:
     if method.alignment:
         how = method.alignment
         found = aligned(how.weight, how.epsilon, epochs, how.signs, found)
-    return found
+    return filled(found) if method.gumbel else found
 
 
 def _watched(method: Method, learning: Learning) -> tuple[Learning, Sequence[Callable[[], Hook]]]:
@@ -172,22 +176,28 @@ def distribution_of(method: Method, space: Space) -> str:
     return "pairs" if method.weights == "attention" and space.kept_edges == 2 else "edge"
 
 
-def _static(method: Method, space: Space) -> Mixing:
-    name, part = distribution_of(method, space), method.dirichlet
+def _static(method: Method, space: Space, epochs: int) -> Mixing:
+    name, part, one = distribution_of(method, space), method.dirichlet, method.gumbel
     how: dict[str, Any] = {"distribution": DISTRIBUTIONS[name], "draws": name in DRAWN}
     how |= {"spread": 0.0} if name in ZERO else {}
     if part:
         how = {"distribution": edge_dirichlet, "draws": True, "settles": DECODED[part.variant]}
         how |= {"decay": 0.0} if part.regulariser == "kl" else {}
+
+    def source(spec: CellSpec, channels: int, fast: bool) -> StaticMixing:
+        if one:
+            return GumbelMixing(spec, space, one.variant, one.first, one.last, epochs)
+        return StaticMixing(spec, space, **how)
+
     return _weighed(
         method,
-        lambda spec, channels, fast: StaticMixing(spec, space, **how),
+        source,
         shared=True,
         mix=mix_images,
     )
 
 
-def _attention(method: Method, space: Space) -> Mixing:
+def _attention(method: Method, space: Space, epochs: int) -> Mixing:
     name = distribution_of(method, space)
     source = MapAttention if method.projected == "maps" else AttentionMixing
     return _weighed(
@@ -206,5 +216,5 @@ def _weighed(method: Method, source: MakeSource, shared: bool, mix: Mix) -> Mixi
     return Mixing(source, shared, mix, method.patch_size, part.channels if part else 1)
 
 
-SOURCES: dict[str, Callable[[Method, Space], Mixing]] = {"static": _static, "attention": _attention}
+SOURCES: dict[str, Callable[[Method, Space, int], Mixing]] = {"static": _static, "attention": _attention}
 """Key `weights` of a method -> where its mixing weights come from."""

@@ -9,6 +9,13 @@ from midas.spaces import CellSpec, Space
 from midas.spaces.genotype import Genotype, Node
 
 
+def pools(method: Method, space: Space) -> bool:
+    """Whether a method's cells are decoded with the edges of a node pooled, its default resolved."""
+    if method.decode_pooled is not None:
+        return method.decode_pooled
+    return method.gumbel is not None and space.kept_edges is not None
+
+
 def decode_weights(
     p: np.ndarray,
     pi: np.ndarray | None,
@@ -16,6 +23,7 @@ def decode_weights(
     space: Space,
     decode_none: bool | None = None,
     threshold: float | None = None,
+    pooled: bool = False,
 ) -> Genotype:
     """The cell that weights stand for: averaged over the cells of a kind; best edges per node, then best operation per edge.
 
@@ -30,6 +38,7 @@ def decode_weights(
         decode_none: whether "none" may be chosen; None: as the space says.
         threshold: an edge whose operation has a smaller weight is dropped (FairDARTS), and so are edges that leave a node
             which has no inputs then; None: nothing is dropped.
+        pooled: whether a node keeps its best (edge, operation), of which several may be of one edge (GDAS).
     """
     allow_none = space.decodes_none if decode_none is None else decode_none
     cells = {}
@@ -37,7 +46,10 @@ def decode_weights(
         members = [index for index, name in enumerate(kinds) if name == kind]
         weights = _allowed(p[members].mean(0), spec, space, allow_none)
         pairs = None if pi is None else pi[members].mean(0)
-        cells[kind] = tuple(_node(node, weights, pairs, spec, space, threshold) for node in spec.nodes)
+        if pooled:
+            cells[kind] = tuple(_pooled(node, weights, spec, space) for node in spec.nodes)
+        else:
+            cells[kind] = tuple(_node(node, weights, pairs, spec, space, threshold) for node in spec.nodes)
         if threshold is not None:
             cells[kind] = _reached(cells[kind], spec)
     return Genotype(space.family, cells)
@@ -76,6 +88,16 @@ def _node(
     if threshold is not None:
         edges = tuple(edge for edge in edges if weights[edge].max() >= threshold)
     return tuple((space.operations[int(weights[edge].argmax())], spec.edges[edge][0]) for edge in edges)
+
+
+def _pooled(node: int, weights: np.ndarray, spec: CellSpec, space: Space) -> Node:
+    """The best (operation, source) of a node, whatever their edges; ordered by source, of one source the better first."""
+    edges = spec.incoming(node)
+    everything = [(edge, column) for edge in edges for column in range(len(space.operations))]
+    best = sorted(everything, key=lambda one: -weights[one])[: space.kept_edges]
+    return tuple(
+        (space.operations[column], spec.edges[edge][0]) for edge, column in sorted(best, key=lambda one: one[0])
+    )
 
 
 def random_genotype(space: Space, seed: int, decode_none: bool | None = None) -> Genotype:

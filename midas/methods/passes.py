@@ -54,7 +54,7 @@ class Passes:
     def __init__(self, supernet: Supernet, settings: Search, device: torch.device, terms: Sequence[Term] = ()):
         self.supernet, self.settings, self.device, self.terms = supernet, settings, device, terms
         self.weights, self.architecture = supernet.weight_parameters(), supernet.architecture_parameters()
-        self.epoch = torch.zeros((), dtype=torch.int64, device=device)
+        self.epoch = supernet.epoch
         self._leaves: Sequence[Tensor] = ()
         self._read: list[Tensor] = []
 

@@ -46,7 +46,7 @@ class StaticMixing(Source):
         self.missing: torch.Tensor
         self.register_buffer("missing", ~offered, persistent=False)
 
-    def begin(self) -> None:
+    def begin(self, epoch: torch.Tensor, whole: bool) -> None:
         """See `Source.begin`."""
         self.drawn.clear()
 

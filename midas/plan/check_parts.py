@@ -17,6 +17,7 @@ def part_problems(space: Space, experiment: Experiment, method: Method, method_k
     """Parts of a method that nothing is left to do for, or that exclude each other."""
     parts = [name for name in PARTS if getattr(method, name) is not None]
     if method.weights == "random":
+        parts += ["decode_pooled"] if method.decode_pooled else []
         yield from (f"{method_key}.{name}: not allowed with weights 'random', which is not searched" for name in parts)
         return
     if {"unrolled", "flat"} <= set(parts):
@@ -43,6 +44,7 @@ def part_problems(space: Space, experiment: Experiment, method: Method, method_k
     for name in (part for part in ("perturbation", "selection") if part in parts and softmax != "edge"):
         yield f"{method_key}.{name}: not allowed with the softmax over {softmax}; it makes an edge's weights sum to 1: edge"
     yield from _sigmoid_problems(space, method, method_key)
+    yield from _draw_problems(space, method, method_key, parts)
     if {"partial", "extra_skip"} <= set(parts):
         yield f"{method_key}.extra_skip: not allowed beside partial, where a part of the channels goes by already"
     if "partial" in parts:
@@ -124,3 +126,22 @@ def _sigmoid_problems(space: Space, method: Method, method_key: str) -> Iterator
             yield f"{method_key}.{name}: not allowed with a softmax, whose weights compete; it needs distribution 'sigmoid'"
     if method.sparse is not None and space.kept_edges is None:
         yield f"{method_key}.sparse: not allowed in {space.name}, whose nodes keep all edges"
+
+
+def _draw_problems(space: Space, method: Method, method_key: str, parts: list[str]) -> Iterator[str]:
+    """What does not go with one operation of an edge (gumbel), or with a decoding that pools edges."""
+    softmax = method.distribution or ("pairs" if method.weights == "attention" and space.kept_edges == 2 else "edge")
+    if "gumbel" in parts:
+        if method.weights != "static":
+            yield f"{method_key}.gumbel: not allowed with weights {method.weights!r}; it draws from static logits"
+        elif softmax != "edge":
+            yield f"{method_key}.gumbel: not allowed with the softmax over {softmax}; it draws one operation of each edge: edge"
+        for name in (part for part in DIFFERENCES if part in parts):
+            yield f"{method_key}.{name}: not allowed beside gumbel, whose draws differ between the two ends of its difference"
+        for name in ("perturbation", "partial", "extra_skip", "selection", "oles", "dirichlet"):
+            if name in parts:
+                yield f"{method_key}.{name}: not allowed beside gumbel, which computes one operation of an edge alone"
+    if method.decode_pooled and space.kept_edges is None:
+        yield f"{method_key}.decode_pooled: true is not allowed in {space.name}, which keeps all edges; allowed: false, null"
+    elif method.decode_pooled and softmax == "pairs":
+        yield f"{method_key}.decode_pooled: true is not allowed with the softmax over pairs, which ranks pairs of edges"

@@ -219,7 +219,7 @@ class Candidates(nn.Module):
             self.reductions.extend(Reduction(self.channels, len(edges)) for edges in self.skipped)
 
     def forward(
-        self, x: Tensor, pooled: Tensor | None, grid: Grid | None
+        self, x: Tensor, pooled: Tensor | None, grid: Grid | None, chosen: set[tuple[int, str]] | None = None
     ) -> tuple[Tensor | None, dict[tuple[int, str], Candidate]]:
         """The node's means over patches [B, R, C], and (edge, operation) -> candidate; an extra skip's operation is `EXTRA`.
 
@@ -227,17 +227,27 @@ class Candidates(nn.Module):
             x: the node's map [B, C, H, W].
             pooled: its means over patches where they are known already.
             grid: patches down and across a candidate's map; None (and no `pooled`) if means over patches aren't needed.
+            chosen: candidates that are computed, with those that are one module with one of them; None: all.
         """
-        count = len(self.operations)
+        taken = [
+            (operation, edges, module)
+            for (operation, edges), module in zip(self.branches, self.operations, strict=True)
+            if chosen is None or any((edge, operation) in chosen for edge in edges)
+        ]
+        if chosen is not None and not taken:
+            return pooled, {}
+        count = len(taken)
         uses = count + 1 + len(self.reductions)
         if self.fast:  # relu(x) once for each module, so that their gradients meet in one place
-            whole, active = unchanged(x, None if pooled is not None else grid, uses)
+            plainly = chosen is not None and all(isinstance(module, Skip | Pooling) for *_, module in taken)
+            whole, active = unchanged(x, None if pooled is not None else grid, 0 if plainly else uses)
+            active = active or [whole.raw] * uses  # which nothing of these reads
             whole = whole if pooled is None else whole._replace(pooled=pooled)
         else:
             whole, active = plain(x, grid), [F.relu(x)] * uses
         wide = active[count].repeat(1, self.copies, 1, 1) if self.copies > 1 else None
         found: dict[tuple[int, str], Candidate] = {}
-        for (operation, edges), module, own_active in zip(self.branches, self.operations, active[:count], strict=True):
+        for (operation, edges, module), own_active in zip(taken, active[:count], strict=True):
             own = self._candidate(module, whole, own_active, own_active if wide is None else wide, grid)
             found |= {(edge, operation): one for edge, one in zip(edges, self._split(own, len(edges)), strict=True)}
         reduced = [

@@ -97,13 +97,14 @@ class SearchCell(nn.Module):
         height, width = (side // self.spec.stride for side in inputs[0].shape[-2:])
         grid = patch_grid(height, width, self.patch_size)
         pools = self.mixing.attends and not self.mixing.projects_maps
+        chosen = self.mixing.chosen()
         states: list[Tensor] = []
         pooled: list[Tensor | None] = []
         found: dict[tuple[int, str], Candidate] = {}
 
         def add(state: Tensor, means: Tensor | None) -> None:
             if len(states) < len(self.candidates):
-                means, offered = self.candidates[len(states)](state, means, grid if pools else None)
+                means, offered = self.candidates[len(states)](state, means, grid if pools else None, chosen)
                 found.update(offered)
             states.append(state)
             pooled.append(means)
@@ -113,22 +114,24 @@ class SearchCell(nn.Module):
         record = []
         for node in self.spec.nodes:
             slots = self.mixing.slots[node]
-            candidates = [found[key] for key in slots.keys]
+            keys = slots.keys if chosen is None else [key for key in slots.keys if key in chosen]
+            candidates = [found[key] for key in keys]
             weights = self._weigh(node, states, pooled, candidates, grid)
             for change in self.changes:
                 weights = weights.changed(change(weights.p, self.places[node]), slots)
             if self.mixing.edges is not None:
                 weights = weights.weighed(self.mixing.edges(slots.rows), slots)
             skips = self.skips[node](found, self.skip_weight.now) if self.skip_weight else None
-            output = self.mix(weights, slots, candidates, skips)
+            output = self.mix(weights, slots, candidates, skips) if candidates else self._nothing(states[0], weights)
             if self.parts > 1:
                 rest = [found[edge, REST] for edge in slots.edges]
                 edges = weights.share.new_ones(len(rest)) if weights.edges is None else weights.edges
                 output = shuffled(output, mixture(edges[None], rest))
+            output = output if weights.bare is None else output + weights.bare
             add(output, skips.means(weights.means) if skips else weights.means)
             record.append(weights)
             if self.observer:
-                self.observer(NodeView(node, slots.keys, candidates, weights, output))
+                self.observer(NodeView(node, keys, candidates, weights, output))
         self._remember(record)
         return torch.cat(states[self.spec.inputs :], 1) if self.concatenates else states[-1]
 
@@ -150,6 +153,11 @@ class SearchCell(nn.Module):
         edges = self.mixing.edges
         return p if edges is None else p * edges(self.places[node].edges).detach()[:, None]
 
+    def _nothing(self, state: Tensor, weights: Weights) -> Tensor:
+        """The map of a node that takes no candidate: 0, which depends on the weights with a gradient of 0."""
+        stride = self.spec.stride
+        return torch.zeros_like(state[:, :, ::stride, ::stride]) + weights.share.sum()
+
     def _remember(self, record: list[Weights]) -> None:
         self.p = torch.cat([weights.p.detach() for weights in record], 1)
         edges = [weights.edges.detach() for weights in record if weights.edges is not None]
@@ -170,7 +178,13 @@ class Supernet(nn.Module):
         merged: whether convolutions of the edges that leave a node are one module, see `Candidates`.
         fast: False for torch's own normalisation, gradients and pooling, the same up to rounding.
         triton: whether a GPU takes Triton's kernels, see `backends`.
+
+    Attributes:
+        epoch: that the search is in, from 0: a tensor [], so that what is recorded follows it.
+        whole: whether candidates are computed that have no weight in a pass, as what is recorded as a CUDA graph must be.
     """
+
+    epoch: Tensor
 
     def __init__(
         self,
@@ -185,6 +199,8 @@ class Supernet(nn.Module):
     ):
         super().__init__()
         self.space, self.mixing, self.merged, self.fast, self.triton = space, mixing, merged, fast, triton
+        self.register_buffer("epoch", torch.zeros((), dtype=torch.int64), persistent=False)
+        self.whole = False
         self.cells: list[SearchCell] = []
         self._shared: dict[str, Source] = {}
         self.skeleton = SKELETONS[space.family](self._make_cell, channels, cells, classes, norm=_network_norm)
@@ -214,7 +230,7 @@ class Supernet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Logits [B, classes] of images [B, 3, H, W]."""
         for cell in self.cells:
-            cell.mixing.begin()
+            cell.mixing.begin(self.epoch, self.whole)
         for change in self.cells[0].changes:
             change.begin()
         with backends.triton(self.triton):
@@ -229,8 +245,11 @@ class Supernet(nn.Module):
         """From here on nodes mix with what a change makes of their weights, before or after those that are held already.
 
         Raises:
-            ValueError: each patch mixes with its own weights, of which a change knows nothing.
+            ValueError: each patch mixes with its own weights, of which a change knows nothing; or candidates without a
+                weight are not computed, to which it might give one.
         """
+        if any(cell.mixing.chooses for cell in self.cells):
+            raise ValueError("gumbel: one operation of an edge is not allowed with a change of the weights of all")
         if self.mixing.mix is mix_patches:
             raise ValueError("mixing: 'patch' is not allowed with a change of the weights of whole images")
         for cell in self.cells:
@@ -255,9 +274,15 @@ class Supernet(nn.Module):
 
         What is held changes them too: what is masked is not decoded.
         """
-        found = [[cell.settled(node) for node in cell.spec.nodes] for cell in self.cells]
-        rows = [torch.cat([p for p in nodes if p is not None], 1) for nodes in found if None not in nodes]
-        return torch.stack(rows, 1) if rows else None
+        if self.cells[0].changes:
+            found = {number: [cell.settled(node) for node in cell.spec.nodes] for number, cell in enumerate(self.cells)}
+            places = list(found)
+        else:  # once where cells of a kind share a source
+            first = {id(cell.mixing): cell for cell in self.cells}
+            found = {number: [cell.settled(node) for node in cell.spec.nodes] for number, cell in first.items()}
+            places = [id(cell.mixing) for cell in self.cells]
+        whole = {n: torch.cat([p for p in rows if p is not None], 1) for n, rows in found.items() if None not in rows}
+        return torch.stack([whole[place] for place in places], 1) if whole else None
 
     def mixture(self) -> tuple[Tensor, Tensor | None]:
         """Weights of the last forward pass: p [B or 1, cells, edges, operations] and pi [B or 1, cells, pairs] or None.

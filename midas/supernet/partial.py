@@ -52,11 +52,11 @@ class PartialCandidates(Candidates):
         self.edges = spec.outgoing(source)
 
     def forward(
-        self, x: Tensor, pooled: Tensor | None, grid: Grid | None
+        self, x: Tensor, pooled: Tensor | None, grid: Grid | None, chosen: set[tuple[int, str]] | None = None
     ) -> tuple[Tensor | None, dict[tuple[int, str], Candidate]]:
         """See `Candidates.forward`; the means are those of all channels, `pooled` (of the mixture alone) is not used."""
         first, rest = x.split([self.channels, x.shape[1] - self.channels], 1)
-        _, found = super().forward(first, None, grid)
+        _, found = super().forward(first, None, grid, chosen)
         rest = bypass(rest, self.stride)
         other = unchanged(rest, None)[0] if self.fast else plain(rest, None)
         means = pool_patches(widened(x), grid) if grid else None

@@ -27,6 +27,7 @@ class Weights(NamedTuple):
         grid: patches down and across the node's map.
         means: the means over patches [B, R, C] of the mixture that the image's weights make, where they are known.
         edges: weights of the edges [E], by which `share` and `patches` are multiplied and p is not; None without.
+        bare: a scalar that is added to the node's map.
     """
 
     p: Tensor
@@ -36,6 +37,7 @@ class Weights(NamedTuple):
     grid: tuple[int, int] = (1, 1)
     means: Tensor | None = None
     edges: Tensor | None = None
+    bare: Tensor | None = None
 
     @property
     def product(self) -> Tensor:
@@ -179,12 +181,14 @@ class Source(nn.Module):
     Attributes:
         attends: whether its weights depend on the maps.
         projects_maps: whether it is given maps as they are (`of_maps`), not their means over patches (`forward`).
+        chooses: whether candidates may have no weight in a pass (`chosen`).
         slots: what each node is offered.
         edges: makes weights [E] of the edges that end in a node, from their slice among those of the cell; None: all are 1.
     """
 
     attends: bool
     projects_maps: bool = False
+    chooses: bool = False
 
     def __init__(self, spec: CellSpec, space: Space):
         super().__init__()
@@ -192,8 +196,17 @@ class Source(nn.Module):
         self._slots = nn.ModuleList(self.slots.values())  # so that they follow to the device
         self.edges: nn.Module | None = None
 
-    def begin(self) -> None:
-        """A forward pass begins: what is drawn is drawn anew."""
+    def begin(self, epoch: Tensor, whole: bool) -> None:
+        """A forward pass begins: what is drawn is drawn anew.
+
+        Args:
+            epoch: that the search is in, from 0: a tensor [], see `Supernet`.
+            whole: whether all candidates are computed, also those that have no weight in it.
+        """
+
+    def chosen(self) -> set[tuple[int, str]] | None:
+        """(edge, operation) of the candidates that have a weight in this pass; None: all. `Weights.share` is then theirs."""
+        return None
 
     def settled(self, node: int) -> Tensor | None:
         """Weights [1, E, O] of a node that are decoded in the place of drawn ones; None: those of the passes are."""

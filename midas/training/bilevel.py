@@ -30,6 +30,7 @@ class Bilevel:
 
     def __init__(self, supernet: Supernet, settings: Search, device: torch.device, learning: Learning | None = None):
         self.supernet, self.settings, self.device = supernet, settings, device
+        supernet.whole = settings.cuda_graph  # a graph can't leave out what a draw says
         self.learning = learning or Learning()
         self.passes = Passes(supernet, settings, device, self.learning.terms)
         self.restrictions = Restrictions(supernet)
@@ -91,7 +92,8 @@ class Bilevel:
         """One step of the architecture parameters, or a mere look at them, its statistics added to `averages`."""
         step = Step(self.passes, train, valid, self.weight_optimizer, self.restrictions)
         found = self.learning.architecture(step) if learns else self.passes.forward(valid)
-        p, pi = found.p, found.pi
+        settled = self.supernet.settled()  # where weights are drawn, what they are drawn from says more
+        p, pi = found.p if settled is None else settled, found.pi
         averages.add(
             valid_loss=found.loss, valid_accuracy=found.accuracy, entropy=entropy(p), p=p.mean(0), pi=_mean(pi)
         )

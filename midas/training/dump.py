@@ -67,8 +67,9 @@ def write_example(path: Path, search: Searching) -> None:
     views: list[NodeView] = []
     supernet.cells[0].observer = views.append
     x, _ = next(in_order(valid, search.statistics, search.run.search.batch_size))
+    whole, supernet.whole = supernet.whole, True
     supernet(x)
-    supernet.cells[0].observer = None
+    supernet.cells[0].observer, supernet.whole = None, whole
     view, spec = views[-1], supernet.cells[0].spec
     slots = supernet.cells[0].mixing.slots[view.node]
     patches = view.weights.product if view.weights.patches is None else view.weights.patches[0]

@@ -152,9 +152,8 @@ class Searching:
         if (settled := self.bilevel.supernet.settled()) is not None:
             p, pi = settled[0].double().cpu().numpy(), None
         assert p is not None
-        kinds = self.bilevel.supernet.kinds
-        made = self.composition
-        return decode_weights(p, pi, kinds, made.space, made.decode_none, made.threshold)
+        kinds, how = self.bilevel.supernet.kinds, self.composition
+        return decode_weights(p, pi, kinds, how.space, how.decode_none, how.threshold, how.decode_pooled)
 
     @torch.no_grad()
     def evaluate(self, change: Change | None = None) -> Evaluated:

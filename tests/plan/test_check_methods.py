@@ -9,6 +9,9 @@ MIDAS, STATIC, NAS = "methods.midas", "methods.static", "experiments.0"
 ON_PATCHES = "not allowed with mixing 'patch'; it changes the weights of whole images"
 SUMS = "it makes an edge's weights sum to 1: edge"
 GOES_BY = "what goes by weighs as much as an edge whose weights sum to 1: edge"
+DRAWN = {"weights": "static", "gumbel": {}}
+ENDS = "not allowed beside gumbel, whose draws differ between the two ends of its difference"
+EACH = "it draws one operation of each edge: edge"
 BESIDE = "not allowed beside alignment, whose finite difference its draws would change"
 FIXED = "not allowed beside selection.fixed, with which the architecture takes no step"
 DECAYS = "input should be 'linear', 'cosine', 'slow_cosine' or 'none'"
@@ -60,6 +63,15 @@ REFUSED = [
     ({**SIGMOID, "perturbation": {}}, f"perturbation: not allowed with the softmax over sigmoid; {SUMS}"),
     ({"partial": {}, "extra_skip": {}}, "extra_skip: not allowed beside partial, where a part of the channels goes by already"),
     ({"weights": "random", "extra_skip": {}}, "extra_skip: not allowed with weights 'random', which is not searched"),
+    ({"gumbel": {}}, "gumbel: not allowed with weights 'attention'; it draws from static logits"),
+    ({"gumbel": {"last": 0}}, "gumbel.last: 0 is not allowed; input should be greater than 0"),
+    ({**DRAWN, "distribution": "node"}, f"gumbel: not allowed with the softmax over node; {EACH}"),
+    ({**DRAWN, "flat": {}}, f"flat: {ENDS}"),
+    ({**DRAWN, "unrolled": {}}, f"unrolled: {ENDS}"),
+    ({**DRAWN, "alignment": {}}, f"alignment: {ENDS}"),
+    ({**DRAWN, "perturbation": {}}, "perturbation: not allowed beside gumbel, which computes one operation of an edge alone"),
+    ({"decode_pooled": True}, "decode_pooled: true is not allowed in nas_bench_201, which keeps all edges; allowed: false, null"),
+    ({"weights": "random", "decode_pooled": True}, "decode_pooled: not allowed with weights 'random', which is not searched"),
     ({"weights": "random", "flat": {}}, "flat: not allowed with weights 'random', which is not searched"),
 ]  # fmt: skip
 
@@ -76,6 +88,16 @@ def test_frozen_projections_beside_what_learns_are_no_mistake(raw):
         for key, value in {"projections": "frozen", "flat": {}, **keys}.items():
             put(raw, f"{MIDAS}.{key}", value)
         assert load(raw)
+
+
+@pytest.mark.parametrize("keys", [{"weights": "static", "gumbel": {}}, {"weights": "static"}, {"distribution": "edge"}])
+def test_edges_are_pooled_where_two_are_kept(raw, keys):
+    put(raw, MIDAS, {**keys, "decode_pooled": True})
+    put(raw, f"{NAS}.space", "darts")
+    assert not [line for line in problems(raw) if "decode_pooled" in line]
+    put(raw, MIDAS, {"decode_pooled": True})
+    expected = f"{MIDAS}.decode_pooled: true is not allowed with the softmax over pairs, which ranks pairs of edges"
+    assert expected in problems(raw)
 
 
 @pytest.mark.parametrize("part", ["unrolled", "flat", "alignment"])
@@ -106,6 +128,7 @@ def test_a_layer_norm_of_one_channel_leaves_nothing(raw):
         {"oles": {}, "flat": {}, "perturbation": {}},
         {"selection": {}, "oles": {}, "beta": {}, "perturbation": {}},
         {"extra_skip": {}, "beta": {}},
+        {"gumbel": {}, "beta": {}, "taken": {}},
     ],
 )
 def test_parts_go_together(raw, keys):

@@ -89,8 +89,9 @@ def _orders(edges: Sequence[Edge], inputs: int, nodes: Sequence[int]) -> Iterato
 
 
 def _sides(spans: Sequence[tuple[int, int]]) -> Iterator[tuple[int, ...]]:
-    """Yield all ways to put arcs above (1) or below (-1) the line; edges to the next node lie on it (0)."""
-    return product(*([0] if end - start == 1 else [1, -1] for start, end in spans))
+    """Yield all ways to put arcs above (1) or below (-1) the line; edges to the next node lie on it (0), one from each."""
+    straight = [end - start == 1 and (start, end) not in spans[:i] for i, (start, end) in enumerate(spans)]
+    return product(*([0] if lies else [1, -1] for lies in straight))
 
 
 def _crossings(spans: Sequence[tuple[int, int]], sides: Sequence[int]) -> int:

@@ -47,6 +47,10 @@ OF_PARTS: dict[frozenset[str], Original] = {
             "darts": ("D50", {"batch_size": 96, "valid_batches": "shuffled"}),
         },
     ),
+    frozenset({"gumbel"}): Original(
+        "GDAS",
+        {"nas_bench_201": ("A50", {"epochs": 250}), "darts": ("A50", {"epochs": 250, "cells": 6, "batch_size": 256})},
+    ),
     frozenset({"extra_skip"}): Original("DARTS-", _same(valid_batches="shuffled")),
     frozenset({"oles"}): Original("OLES", _same()),
     frozenset({"selection"}): Original("DARTS+PT", _same()),

@@ -41,6 +41,17 @@ def test_nodes_without_edges_are_not_drawn() -> None:
     assert sorted(layout.order) == [0, 1, 2, 4]
 
 
+def test_two_edges_of_one_source_are_drawn_apart() -> None:
+    """A node may take one node twice, in cells that are decoded with edges pooled."""
+    edges = [(0, 2, "skip_connect"), (1, 2, "skip_connect"), (2, 3, "max_pool_3x3"), (2, 3, "sep_conv_3x3")]
+    edges += [(0, 4, "max_pool_3x3"), (0, 4, "sep_conv_3x3")]
+    layout = cells.arrange(edges, 2)
+    levels = dict(enumerate(layout.levels))
+    assert levels[2] != levels[3]
+    assert levels[4] != levels[5]
+    assert layout.crossings == 0
+
+
 def test_layout_counts_the_crossings_that_are_drawn() -> None:
     rng = np.random.default_rng(0)
     for _ in range(8):
