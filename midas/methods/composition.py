@@ -16,18 +16,18 @@ from midas.methods.attention import AttentionMixing, MapAttention
 from midas.methods.decoding import pools, threshold_of
 from midas.methods.distributions import DISTRIBUTIONS, DRAWN, ZERO
 from midas.methods.epochs import Choice, Hook
-from midas.methods.field.alignment import aligned
 from midas.methods.field.beta import beta
 from midas.methods.field.dirichlet import DECODED, Pruning, edge_dirichlet, kl, waits
 from midas.methods.field.extra_skip import skip_weight
 from midas.methods.field.fair import separation
-from midas.methods.field.flat import flat
 from midas.methods.field.gumbel import GumbelMixing, filled
-from midas.methods.field.oles import Oles
 from midas.methods.field.partial import with_edges
-from midas.methods.field.perturbation import attacked_change, random_change
-from midas.methods.field.second_order import second_order
 from midas.methods.field.selection import Selection, schedule
+from midas.methods.field.steps.alignment import aligned
+from midas.methods.field.steps.flat import flat
+from midas.methods.field.steps.oles import Oles
+from midas.methods.field.steps.perturbation import attacked_change, random_change
+from midas.methods.field.steps.second_order import second_order
 from midas.methods.learning import Gradient, Learning, first_order, on_train, perturbed
 from midas.methods.passes import Term
 from midas.methods.static import StaticMixing

@@ -12,7 +12,7 @@ from torch import Tensor
 from midas.images.loader import in_order
 from midas.methods.passes import Batch
 from midas.supernet import Supernet
-from midas.supernet.network import NodeView
+from midas.supernet.cell import NodeView
 from midas.training.searching import Searching
 
 

@@ -2,7 +2,7 @@
 
 An edge's map is sum_k p_k op_k(x) + b(e) skip(x): the extra skip takes no part in the softmax, it is on every edge, also where
 skip_connect is no candidate, it has parameters of its own where it reduces, and the found network has none of it. Its map is
-computed in `midas.supernet.skips`.
+computed in `midas.supernet.beside.skips`.
 """
 
 from __future__ import annotations

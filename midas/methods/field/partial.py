@@ -1,9 +1,10 @@
 """PC-DARTS (Xu et al., ICLR 2020): operations on the first channels of a map, and learned weights of the edges.
 
-An edge is b_e shuffle([sum_j p_j o_j(first channels), others]); `midas.supernet.partial` has the split and the shuffle. Common
-guesses: channels are drawn at random (the paper's text; its authors' code takes the first, as is done here); b_e weighs the
-mixture alone (it weighs the whole edge, what goes by included); NAS-Bench-201 has weights of edges (the ports there have none);
-the start in which the architecture does not learn scales with the search (it is 15 epochs). A cell is decoded by p times b.
+An edge is b_e shuffle([sum_j p_j o_j(first channels), others]); `midas.supernet.beside.partial` has the split and the shuffle.
+Common guesses: channels are drawn at random (the paper's text; its authors' code takes the first, as is done here); b_e weighs
+the mixture alone (it weighs the whole edge, what goes by included); NAS-Bench-201 has weights of edges (the ports there have
+none); the start in which the architecture does not learn scales with the search (it is 15 epochs). A cell is decoded by p times
+b.
 """
 
 from __future__ import annotations

@@ -16,10 +16,10 @@ from midas.methods.composition import compose
 from midas.methods.field.extra_skip import DECAYS, skip_weight
 from midas.search import search
 from midas.spaces import SPACES
+from midas.supernet.beside.skips import NodeSkips
 from midas.supernet.candidates import EXTRA
 from midas.supernet.cpu import kernels
 from midas.supernet.mixture import plain
-from midas.supernet.skips import NodeSkips
 from midas.supernet.weights import NodeSlots, Skips, Weights, mix_images, mix_patches
 from midas.training.bilevel import Bilevel, make_supernet
 from midas.training.sums import SearchSums

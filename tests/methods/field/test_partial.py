@@ -19,9 +19,9 @@ from midas.methods.decoding import decode_weights
 from midas.methods.field.partial import EdgeWeights, edge_weights
 from midas.spaces import SPACES, CellSpec
 from midas.supernet import candidates, sums
+from midas.supernet.beside.partial import REST, PartialCandidates, bypass, shuffled
 from midas.supernet.cpu import kernels
 from midas.supernet.mixture import mixture
-from midas.supernet.partial import REST, PartialCandidates, bypass, shuffled
 from midas.supernet.weights import Change
 from midas.training.sums import SearchSums
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from midas.methods.field.moves import Gradients, Tensors, central_difference, copies, kept, moved, restored, write
+from midas.methods.field.steps.moves import Gradients, Tensors, central_difference, copies, kept, moved, restored, write
 from midas.methods.learning import Gradient, Step
 from midas.methods.passes import TrainingPass
 

@@ -13,7 +13,7 @@ from stepping import STATIC, batch, made, parameters, same, stepped
 
 from midas.config.method import Method
 from midas.methods.decoding import decode_weights
-from midas.methods.field.second_order import reach, second_order, through_step, unrolled
+from midas.methods.field.steps.second_order import reach, second_order, through_step, unrolled
 from midas.methods.learning import Learning, Step, first_order
 from midas.spaces import get_space
 from midas.supernet.cpu import kernels

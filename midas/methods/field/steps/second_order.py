@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from midas.methods.field.moves import Gradients, Tensors, central_difference, kept, restored, write
+from midas.methods.field.steps.moves import Gradients, Tensors, central_difference, kept, restored, write
 from midas.methods.learning import Gradient, Step, first_order
 from midas.methods.passes import Batch, Passes, Term, TrainingPass
 

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from midas.methods.field.flat import direction
-from midas.methods.field.moves import central_difference, restored, write
-from midas.methods.field.second_order import reach, through_step, unrolled
+from midas.methods.field.steps.flat import direction
+from midas.methods.field.steps.moves import central_difference, restored, write
+from midas.methods.field.steps.second_order import reach, through_step, unrolled
 
 
 def test_parameters_are_put_back_even_when_a_pass_fails():

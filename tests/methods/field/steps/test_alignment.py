@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from midas.methods.field.alignment import added, alignment, ascent, finite_step, strength
+from midas.methods.field.steps.alignment import added, alignment, ascent, finite_step, strength
 
 EXACT = {"rtol": 1e-9, "atol": 1e-12}
 

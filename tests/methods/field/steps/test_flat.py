@@ -8,7 +8,7 @@ from recordable import Recordable
 from stepping import STATIC, batch, made, parameters, same, stepped
 
 from midas.config.method import Method
-from midas.methods.field.flat import direction, flat
+from midas.methods.field.steps.flat import direction, flat
 from midas.methods.learning import Learning, Step, first_order
 from midas.supernet.cpu import kernels
 from midas.training.sums import SearchSums

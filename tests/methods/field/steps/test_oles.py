@@ -16,8 +16,8 @@ from stepping import STATIC, batch, made, same, stepped
 from midas.config.method import Method
 from midas.images.reading import load
 from midas.methods.composition import compose
-from midas.methods.field.flat import flat
-from midas.methods.field.oles import Oles, Window, scored, similarity
+from midas.methods.field.steps.flat import flat
+from midas.methods.field.steps.oles import Oles, Window, scored, similarity
 from midas.methods.learning import Learning
 from midas.search import search as search_step
 from midas.search import searching

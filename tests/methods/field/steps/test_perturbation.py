@@ -8,8 +8,8 @@ from recordable import Recordable
 from stepping import STATIC, batch, made, parameters, same, stepped
 
 from midas.config.method import Method
-from midas.methods.field import perturbation as module
-from midas.methods.field.perturbation import (
+from midas.methods.field.steps import perturbation as module
+from midas.methods.field.steps.perturbation import (
     attack,
     attacked_change,
     clip_rows,

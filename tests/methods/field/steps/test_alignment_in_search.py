@@ -8,8 +8,8 @@ from stepping import CPU, SETTINGS, STATIC, batch, made, parameters, same, stepp
 
 from midas.config.method import Method
 from midas.methods.composition import supernet_of
-from midas.methods.field.alignment import Shifted, aligned, alignment, ascent
-from midas.methods.field.perturbation import attacked_change, random_change
+from midas.methods.field.steps.alignment import Shifted, aligned, alignment, ascent
+from midas.methods.field.steps.perturbation import attacked_change, random_change
 from midas.methods.learning import Learning, Step, on_train, perturbed
 from midas.spaces import SPACES
 from midas.supernet.cpu import kernels
