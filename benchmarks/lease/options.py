@@ -76,6 +76,9 @@ def _problems(options: argparse.Namespace) -> list[str]:
         return [*found, *(f"--config {name}: {line.removeprefix(f'{name}: ')}" for line in str(error).splitlines())]
     if experiments != [(SEARCHED, "cifar10")]:
         return [*found, f"--config {options.config} is not allowed: one experiment, of {SEARCHED} on cifar10"]
+    raw["experiments"][0]["search"] = raw["experiments"][0]["search"] | {
+        "precision": "bfloat16"
+    }  # as they will be searched
     raw["experiments"][0]["methods"] = []  # nothing is trained, whether there is a table or not
     try:
         load(raw | {key: str(path) for key, path in keys.items() if path is not None})

@@ -1,8 +1,8 @@
 """Protocols of the originals' searches: what one word of a configuration stands for.
 
-D50 is the search of DARTS on its space (Liu et al., ICLR 2019); N100 that on NAS-Bench-201 in the codes of SDARTS, beta-DARTS,
-DrNAS, DARTS-PT and Lambda-DARTS; A50 that of the benchmark's authors (Dong and Yang, ICLR 2020), whose rows of DARTS are the
-published ones.
+D50 is the search of DARTS on its space (Liu et al., ICLR 2019); N100 that on NAS-Bench-201 in the codes of SDARTS, beta-DARTS
+and DrNAS (with other details also of DARTS-PT and Lambda-DARTS); A50 that of the benchmark's authors (Dong and Yang, ICLR
+2020), whose rows of DARTS are the published ones.
 """
 
 from __future__ import annotations

@@ -187,6 +187,7 @@ def counts(run: CostRun, variant: Variant) -> dict[str, int]:
     space, size = get_space(run.space), (settings.channels, settings.cells, run.dataset.classes)
     supernet = supernet_of(space, variant.method, *size, fast=False)  # where average pooling isn't a convolution
     # two images: one alone may leave a single value in a channel, which batch normalisation refuses
+    supernet.whole = True  # also where a pass computes what is drawn alone, whose number is chance
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         supernet(torch.zeros(2, 3, *variant.image))
     return {

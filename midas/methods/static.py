@@ -64,8 +64,11 @@ class StaticMixing(Source):
 
     def learns(self) -> list[tuple[list[nn.Parameter], dict[str, Any]]]:
         """See `Source.learns`."""
-        options = {} if self.decay is None else {"weight_decay": self.decay}
-        return [(parameters, options) for parameters, _ in super().learns()]
+        if self.decay is None:
+            return super().learns()
+        others = [p for p in self.parameters() if p.requires_grad and p is not self.alpha]
+        own: tuple[list[nn.Parameter], dict[str, Any]] = ([self.alpha], {"weight_decay": self.decay})
+        return [own, *([(others, {})] if others else [])]
 
     def _weights(self, node: int) -> Weights:
         logits = self._logits(node)

@@ -88,6 +88,8 @@ def _cells_problems(space: Space, experiment: Experiment, key: str) -> Iterator[
     for name, search in searches.items():
         if search.nesterov and search.momentum == 0:
             yield f"{key}.{name}.nesterov: true is not allowed with momentum 0"
+        if search.cuda_graph and search.clip_architecture and search.order == "weights_first":
+            yield f"{key}.{name}.cuda_graph: not allowed with clip_architecture and order 'weights_first'"
 
 
 def _transfer_problems(plan: Plan, space: Space, experiment: Experiment, transfer: Transfer, key: str) -> Iterator[str]:

@@ -88,6 +88,10 @@ def _search_problems(
     halves: tuple[int, int],
     key: str,
 ) -> Iterator[str]:
+    for name in experiment.search_of.keys() & methods.keys():
+        if min(halves) < (own := experiment.search_by(name).batch_size):
+            has = f"{dataset.name} has halves of {halves[0]} and {halves[1]} images"
+            yield f"{key}.search_of.{name}.batch_size: {own} is not allowed; {has}"
     batch = experiment.search.batch_size
     if min(halves) < batch:
         yield (
@@ -99,7 +103,7 @@ def _search_problems(
     if dataset.image != (shrink, shrink):
         return
     for name, method in methods.items():
-        asked = method.decode_batch or batch
+        asked = method.decode_batch or experiment.search_by(name).batch_size
         batches = -(-halves[1] // asked)  # as equal in size as can be
         if halves[1] // batches == 1:
             yield (

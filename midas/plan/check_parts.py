@@ -49,9 +49,13 @@ def part_problems(space: Space, experiment: Experiment, method: Method, method_k
         yield f"{method_key}.extra_skip: not allowed beside partial, where a part of the channels goes by already"
     if "partial" in parts:
         yield from _partial_problems(experiment, method, softmax, method_key, key)
+    if {"unrolled", "oles"} <= set(parts):
+        yield f"{method_key}.oles: not allowed beside unrolled, whose step of the weights knows of nothing that is frozen"
+    for name in (part for part in ("partial", "extra_skip") if {"selection", part} <= set(parts)):
+        yield f"{method_key}.selection: not allowed beside {name}, which goes on on an edge whose operations are removed"
     if {"selection", "taken"} <= set(parts):
         yield f"{method_key}.taken: not allowed beside selection, which ends with the last epoch"
-    for name in ("unrolled", "flat", "beta", "oles", "warmup_epochs"):
+    for name in ("unrolled", "flat", "beta", "oles", "dirichlet", "warmup_epochs"):
         if method.selection and method.selection.fixed and getattr(method, name):
             yield f"{method_key}.{name}: not allowed beside selection.fixed, with which the architecture takes no step"
     if "taken" in parts and method.warmup_epochs:
@@ -74,7 +78,7 @@ def _dirichlet_problems(
     if method.weights != "static":
         yield f"{method_key}.dirichlet: not allowed with weights {method.weights!r}; it draws static weights"
         return
-    if method.distribution in ("node", "pairs"):
+    if method.distribution not in (None, "edge"):
         yield f"{method_key}.dirichlet: not allowed with the softmax over {method.distribution}; it draws those of an edge: edge"
     for name in (name for name in DIFFERENCES if getattr(method, name) is not None):
         yield f"{method_key}.{name}: not allowed beside dirichlet, whose draws differ between the two ends of its difference"
@@ -141,6 +145,8 @@ def _draw_problems(space: Space, method: Method, method_key: str, parts: list[st
         for name in ("perturbation", "partial", "extra_skip", "selection", "oles", "dirichlet"):
             if name in parts:
                 yield f"{method_key}.{name}: not allowed beside gumbel, which computes one operation of an edge alone"
+    if method.decode_pooled and method.sparse:
+        yield f"{method_key}.sparse: not allowed beside decode_pooled, which knows no threshold"
     if method.decode_pooled and space.kept_edges is None:
         yield f"{method_key}.decode_pooled: true is not allowed in {space.name}, which keeps all edges; allowed: false, null"
     elif method.decode_pooled and softmax == "pairs":

@@ -128,12 +128,21 @@ class Bilevel:
             "weight_optimizer": self.weight_optimizer.state_dict(),
             "architecture_optimizer": optimizer.state_dict() if optimizer else None,
             **self.restrictions.state(),
+            **(
+                {"architecture_gradients": [p.grad for p in self.architecture]}
+                if self.settings.clip_architecture
+                else {}
+            ),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from `state`."""
         self.supernet.load_state_dict(state["supernet"])
         self.restrictions.restore(state)
+        for parameter, gradient in zip(self.architecture, state.get("architecture_gradients", ()), strict=False):
+            parameter.grad = (
+                None if gradient is None else gradient.to(parameter.device)
+            )  # the norm that is clipped counts it
         for name, optimizer in (("weight", self.weight_optimizer), ("architecture", self.architecture_optimizer)):
             # its own groups: a search may go on with a graph that was begun without, or the reverse
             if optimizer is not None:

@@ -14,6 +14,8 @@ ENDS = "not allowed beside gumbel, whose draws differ between the two ends of it
 EACH = "it draws one operation of each edge: edge"
 BESIDE = "not allowed beside alignment, whose finite difference its draws would change"
 FIXED = "not allowed beside selection.fixed, with which the architecture takes no step"
+UNROLLED = "not allowed beside unrolled, whose step of the weights knows of nothing that is frozen"
+GOES_ON = "not allowed beside partial, which goes on on an edge whose operations are removed"
 DECAYS = "input should be 'linear', 'cosine', 'slow_cosine' or 'none'"
 COMPETE = "not allowed with a softmax, whose weights compete; it needs distribution 'sigmoid'"
 SIGMOID = {"weights": "static", "distribution": "sigmoid"}
@@ -61,6 +63,9 @@ REFUSED = [
     ({**SIGMOID, "sparse": {}}, "sparse: not allowed in nas_bench_201, whose nodes keep all edges"),
     ({"sparse": {"threshold": 2}}, "sparse.threshold: 2 is not allowed; input should be less than or equal to 1"),
     ({**SIGMOID, "perturbation": {}}, f"perturbation: not allowed with the softmax over sigmoid; {SUMS}"),
+    ({"unrolled": {}, "oles": {}}, f"oles: {UNROLLED}"),
+    ({"partial": {}, "selection": {}}, f"selection: {GOES_ON}"),
+    ({**SIGMOID, "dirichlet": {}}, "dirichlet: not allowed with the softmax over sigmoid; it draws those of an edge: edge"),
     ({"partial": {}, "extra_skip": {}}, "extra_skip: not allowed beside partial, where a part of the channels goes by already"),
     ({"weights": "random", "extra_skip": {}}, "extra_skip: not allowed with weights 'random', which is not searched"),
     ({"gumbel": {}}, "gumbel: not allowed with weights 'attention'; it draws from static logits"),
@@ -144,6 +149,11 @@ def test_parts_go_together(raw, keys):
         (
             {"static": {"nesterov": True, "momentum": 0}},
             "search_of.static.nesterov: true is not allowed with momentum 0",
+        ),
+        ({"static": {"batch_size": 5000}}, "search_of.static.batch_size: 5000 is not allowed; digits has halves of "),
+        (
+            {"static": {"cuda_graph": True, "protocol": "A50"}},
+            "search_of.static.cuda_graph: not allowed with clip_architecture and order 'weights_first'",
         ),
         ({"static": {"lr": -1}}, "search_of.static.lr: -1 is not allowed; input should be greater than or equal to 0"),
         ({"static": {"rate": 1}}, "search_of.static.rate: unknown key; allowed: protocol, channels, "),

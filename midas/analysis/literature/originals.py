@@ -33,6 +33,9 @@ def _same(**changes: Any) -> Protocols:
 
 
 DARTS: Protocols = {"nas_bench_201": ("A50", {}), "darts": ("D50", {})}
+SELECTED: Protocols = {**_same(), "nas_bench_201": ("N100", {"clip_architecture": False})}
+LAMBDA: dict[str, Any] = {"order": "weights_first", "valid_batches": "shuffled"}
+"""Of the NAS-Bench-201 scripts in Lambda-DARTS's repository, which PC-DARTS is read from there as well."""
 OF_PARTS: dict[frozenset[str], Original] = {
     frozenset(): Original("DARTS-1st", DARTS),
     frozenset({"unrolled"}): Original(
@@ -43,7 +46,7 @@ OF_PARTS: dict[frozenset[str], Original] = {
     frozenset({"alignment"}): Original(
         "Lambda-DARTS",
         {
-            "nas_bench_201": ("N100", {"arch_lr": 1e-4, "order": "weights_first", "valid_batches": "shuffled"}),
+            "nas_bench_201": ("N100", {"arch_lr": 1e-4, **LAMBDA}),
             "darts": ("D50", {"batch_size": 96, "valid_batches": "shuffled"}),
         },
     ),
@@ -53,11 +56,14 @@ OF_PARTS: dict[frozenset[str], Original] = {
     ),
     frozenset({"extra_skip"}): Original("DARTS-", _same(valid_batches="shuffled")),
     frozenset({"oles"}): Original("OLES", _same()),
-    frozenset({"selection"}): Original("DARTS+PT", _same()),
+    frozenset({"selection"}): Original("DARTS+PT", SELECTED),
     frozenset({"partial"}): Original(
         "PC-DARTS",
         {
-            "nas_bench_201": ("N100", {"epochs": 50, "batch_size": 256, "lr": 0.1, "lr_min": 0.0, "arch_lr": 6e-4}),
+            "nas_bench_201": (
+                "N100",
+                {"epochs": 50, "batch_size": 256, "lr": 0.1, "lr_min": 0.0, "arch_lr": 6e-4, **LAMBDA},
+            ),
             "darts": ("D50", {"batch_size": 256, "lr": 0.1, "lr_min": 0.0, "arch_lr": 6e-4}),
         },
     ),
@@ -68,14 +74,19 @@ FAIR = Original(
     "FairDARTS",
     {"darts": ("D50", {"batch_size": 128, "lr": 0.005, "arch_lr": 3e-3, "arch_betas": (0.9, 0.999)})},
 )
+FIXED = Original("DARTS+PT (fixed alpha)", SELECTED)
 MIDAS = Original("MIDAS", {})
 """Its paper names no settings but those of DARTS."""
 
 
 def original_of(method: Method) -> Original | None:
     """The method of the field that these keys are, None if they are no one's."""
-    parts = frozenset(name for name in PARTS if name != "taken" and getattr(method, name) is not None)
+    parts = frozenset(name for name in PARTS if getattr(method, name) is not None)
+    if parts & {"flat", "oles"}:
+        parts -= {"taken"}  # their originals stop by such a rule
     if method.weights == "static" and method.distribution in (None, "edge"):
+        if parts == {"selection"} and method.selection is not None and method.selection.fixed:
+            return FIXED
         if parts == {"perturbation"} and method.perturbation is not None:
             return PERTURBED[method.perturbation.kind]
         return OF_PARTS.get(parts)

@@ -10,6 +10,8 @@ import pandas as pd
 
 from midas.analysis.results import load_metrics
 from midas.config.keys import Experiment
+from midas.config.method import Method
+from midas.config.parts import PARTS
 from midas.plan.plan import Plan
 from midas.spaces import get_space
 
@@ -46,10 +48,14 @@ def tested_parts(files: Iterable[tuple[str, Path]]) -> list[str]:
     ]
 
 
+def _first_order(method: Method) -> bool:
+    return method.weights == "static" and not any(getattr(method, name) for name in PARTS if name != "taken")
+
+
 def first_order_note(plan: Plan, methods: Sequence[str]) -> list[str]:
     """That DARTS as it was published chose among one operation more than static methods do in its space, if some do."""
     chosen = [plan.config.methods[name] for name in methods]
-    fewer = dict.fromkeys(n for n, m in zip(methods, chosen, strict=True) if m.weights == "static" and not m.offer_none)
+    fewer = dict.fromkeys(n for n, m in zip(methods, chosen, strict=True) if _first_order(m) and not m.offer_none)
     if not fewer:
         return []
     count = len(get_space("darts").operations)

@@ -7,7 +7,7 @@ from places import ROOT
 from scipy import stats
 
 from midas.analysis import literature
-from midas.analysis.literature.originals import FAIR, OF_PARTS, PERTURBED, differing, original_of
+from midas.analysis.literature.originals import FAIR, FIXED, OF_PARTS, PERTURBED, differing, original_of
 from midas.analysis.statistics.seeds import against
 from midas.analysis.tables.making import make
 from midas.config.method import Method
@@ -26,7 +26,9 @@ from midas.plan.runs import PresentRun
         ({"weights": "static", "unrolled": {}}, "DARTS-2nd"),
         ({"weights": "static", "beta": {"per_epoch": 0.1}}, "beta-DARTS"),
         ({"weights": "static", "perturbation": {"kind": "adversarial"}}, "SDARTS-ADV"),
-        ({"weights": "static", "taken": {"by": "valid_accuracy"}}, "DARTS-1st"),
+        ({"weights": "static", "taken": {"by": "valid_accuracy"}}, None),
+        ({"weights": "static", "flat": {}, "taken": {}}, "A2M-DARTS"),
+        ({"weights": "static", "selection": {"fixed": True}}, "DARTS+PT (fixed alpha)"),
         ({"weights": "static", "dirichlet": {}}, "DrNAS"),
         ({"weights": "static", "extra_skip": {}}, "DARTS-"),
         ({"weights": "static", "distribution": "sigmoid", "separation": {}, "sparse": {}}, "FairDARTS"),
@@ -52,7 +54,7 @@ def test_every_original_is_published_somewhere_and_searched_by_known_settings():
     published = set(pd.concat([literature.load(name) for name in ("nas_bench_201", "darts", "rdarts")])["method"])
     for parts in OF_PARTS:
         assert parts <= PARTS.keys()
-    for original in (FAIR, *OF_PARTS.values(), *PERTURBED.values()):
+    for original in (FAIR, FIXED, *OF_PARTS.values(), *PERTURBED.values()):
         assert original.published in published
         for protocol, changes in original.protocols.values():
             assert changes.keys() <= PROTOCOLS[protocol].keys()

@@ -88,7 +88,20 @@ class Oles(Hook):
 
     def watches(self, learning: Learning) -> Learning:
         """The same learning under this watch. The check is made before the step of the architecture, as the passes are."""
-        return learning._replace(architecture=self._checked(learning.architecture), after=self._remember)
+        return learning._replace(
+            architecture=self._checked(learning.architecture),
+            weights=self._knowing(learning.weights),
+            after=self._remember,
+        )
+
+    def _knowing(self, gradient: Gradient) -> Gradient:
+        """A gradient of the weights; what is frozen is known before their step, also where that comes first after a resume."""
+
+        def found(step: Step) -> TrainingPass:
+            self._begun(step.passes, step.restrictions)
+            return gradient(step)
+
+        return found
 
     def _checked(self, gradient: Gradient) -> Gradient:
         """A gradient of the architecture; but for first-order DARTS's own, that of the weights takes a pass more."""
