@@ -27,7 +27,7 @@ from midas.methods.field.dirichlet import (
     stages,
     waits,
 )
-from midas.methods.learning import first_order, on_train
+from midas.methods.learning import Learning, first_order, on_train
 from midas.search import search, searching
 from midas.spaces import SPACES
 from midas.supernet.cpu import kernels
@@ -287,7 +287,7 @@ def test_draws_become_less_uniform_in_a_search():
 
 
 def test_a_step_is_first_order_with_and_without_the_divergence():
-    assert learning() == (first_order, on_train, ())
+    assert learning() == Learning(first_order, on_train, ())
     assert learning(regulariser="kl")[:2] == (first_order, on_train)
     decays = {}
     for regulariser in ("l2", "kl"):
