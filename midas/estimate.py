@@ -105,10 +105,7 @@ def _search_load(plan: Plan, job: Job) -> Load:
     setting = _search_setting(plan, job.experiment, job.method)
     method = plan.config.methods[job.method]
     space = get_space(job.experiment.space, method.offer_none)
-    epochs, passes = (
-        search.epochs + more_epochs(method, space),
-        1,
-    )  # the dump at its end is a pass over the validation half
+    epochs, passes = search.epochs + more_epochs(method, space), 1  # the dump is a pass over the validation half
     if method.selection:
         passes += evaluations(space, space.decodes_none if method.decode_none is None else method.decode_none)
     return Load(setting, epochs * _in_batches(half, search.batch_size), passes * half)

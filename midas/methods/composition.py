@@ -38,7 +38,7 @@ from midas.supernet.weights import MakeSource, Mix, Mixing, mix_images, mix_patc
 
 @dataclass(frozen=True)
 class Composition:
-    """A method on a space. What has a default here is first-order DARTS in all methods of today.
+    """A method on a space. What is left at its default here is first-order DARTS.
 
     Attributes:
         space: the space, with "none" among its candidates where the method offers it.

@@ -11,6 +11,20 @@ from midas.spaces import Space
 
 DIFFERENCES = ("unrolled", "flat", "alignment")
 """Parts that take a finite difference of gradients."""
+DRAWS = ", whose draws differ between the two ends of its difference"
+ALONE = ", which computes one operation of an edge alone"
+GOES_ON = ", which goes on on an edge whose operations are removed"
+APART = (
+    ("flat", "unrolled", "; a method has one kind of architecture step"),
+    ("perturbation", "alignment", ", whose finite difference its draws would change"),
+    ("extra_skip", "partial", ", where a part of the channels goes by already"),
+    ("oles", "unrolled", ", whose step of the weights knows of nothing that is frozen"),
+    ("taken", "selection", ", which ends with the last epoch"),
+    *(("selection", other, GOES_ON) for other in ("partial", "extra_skip")),
+    *((name, other, DRAWS) for other in ("gumbel", "dirichlet") for name in DIFFERENCES),
+    *((name, "gumbel", ALONE) for name in ("perturbation", "partial", "extra_skip", "selection", "oles", "dirichlet")),
+)
+"""Parts that exclude each other: the one that is refused, the other, and why."""
 
 
 def part_problems(space: Space, experiment: Experiment, method: Method, method_key: str, key: str) -> Iterator[str]:
@@ -20,16 +34,39 @@ def part_problems(space: Space, experiment: Experiment, method: Method, method_k
         parts += ["decode_pooled"] if method.decode_pooled else []
         yield from (f"{method_key}.{name}: not allowed with weights 'random', which is not searched" for name in parts)
         return
-    if {"unrolled", "flat"} <= set(parts):
-        yield f"{method_key}.flat: not allowed beside unrolled; a method has one kind of architecture step"
+    for name, other, why in APART:
+        if {name, other} <= set(parts):
+            yield f"{method_key}.{name}: not allowed beside {other}{why}"
     for name in (part for part in DIFFERENCES if part in parts):
         if experiment.search.precision == "bfloat16":
             yield f"{method_key}.{name}: not allowed with {key}.search.precision 'bfloat16'; its finite difference needs float32"
         if "noise" in space.operations:
             yield f"{method_key}.{name}: not allowed in {space.name}, whose noise differs between the two ends of its difference"
-    if {"alignment", "perturbation"} <= set(parts):
-        yield f"{method_key}.perturbation: not allowed beside alignment, whose finite difference its draws would change"
-    if "beta" in parts and method.weights != "static":
+    softmax = method.distribution or ("pairs" if method.weights == "attention" and space.kept_edges == 2 else "edge")
+    yield from _source_problems(method, method_key, parts)
+    for name in (part for part in ("perturbation", "selection") if part in parts and softmax != "edge"):
+        yield f"{method_key}.{name}: not allowed with the softmax over {softmax}; it makes an edge's weights sum to 1: edge"
+    yield from _sigmoid_problems(space, method, method_key)
+    yield from _draw_problems(space, method, softmax, method_key)
+    if method.partial:
+        yield from _partial_problems(experiment, method, softmax, method_key, key)
+    for name in ("unrolled", "flat", "beta", "oles", "dirichlet", "warmup_epochs"):
+        if method.selection and method.selection.fixed and getattr(method, name):
+            yield f"{method_key}.{name}: not allowed beside selection.fixed, with which the architecture takes no step"
+    if method.taken and method.warmup_epochs:
+        yield f"{method_key}.taken: not allowed with warmup_epochs, in which the architecture stays as it was drawn"
+    if method.taken and method.taken.patience and method.taken.patience >= experiment.search.epochs:
+        yield (
+            f"{method_key}.taken.patience: {method.taken.patience} is not allowed; fewer than the epochs of {key}.search "
+            f"({experiment.search.epochs})"
+        )
+    if method.dirichlet:
+        yield from _dirichlet_problems(space, experiment, method, method.dirichlet, method_key, key)
+
+
+def _source_problems(method: Method, method_key: str, parts: list[str]) -> Iterator[str]:
+    """What does not go with where the weights come from."""
+    if method.beta and method.weights != "static":
         yield f"{method_key}.beta: not allowed with weights {method.weights!r}; it is a term of static logits"
     learns = method.projections == "learned" or method.learn_scale or method.none_logit == "learned"
     learns = learns or (method.partial is not None and method.partial.edges)
@@ -37,38 +74,8 @@ def part_problems(space: Space, experiment: Experiment, method: Method, method_k
         for name in {"unrolled", "flat"} & set(parts):
             yield f"{method_key}.{name}: not allowed with frozen projections, which take no step"
     if method.weights == "attention" and method.mixing == "patch":
-        for name in ("alignment", "perturbation", "selection"):
-            if name in parts:
-                yield f"{method_key}.{name}: not allowed with mixing 'patch'; it changes the weights of whole images"
-    softmax = method.distribution or ("pairs" if method.weights == "attention" and space.kept_edges == 2 else "edge")
-    for name in (part for part in ("perturbation", "selection") if part in parts and softmax != "edge"):
-        yield f"{method_key}.{name}: not allowed with the softmax over {softmax}; it makes an edge's weights sum to 1: edge"
-    yield from _sigmoid_problems(space, method, method_key)
-    yield from _draw_problems(space, method, method_key, parts)
-    if {"partial", "extra_skip"} <= set(parts):
-        yield f"{method_key}.extra_skip: not allowed beside partial, where a part of the channels goes by already"
-    if "partial" in parts:
-        yield from _partial_problems(experiment, method, softmax, method_key, key)
-    if {"unrolled", "oles"} <= set(parts):
-        yield f"{method_key}.oles: not allowed beside unrolled, whose step of the weights knows of nothing that is frozen"
-    for name in (part for part in ("partial", "extra_skip") if {"selection", part} <= set(parts)):
-        yield f"{method_key}.selection: not allowed beside {name}, which goes on on an edge whose operations are removed"
-    if {"selection", "taken"} <= set(parts):
-        yield f"{method_key}.taken: not allowed beside selection, which ends with the last epoch"
-    for name in ("unrolled", "flat", "beta", "oles", "dirichlet", "warmup_epochs"):
-        if method.selection and method.selection.fixed and getattr(method, name):
-            yield f"{method_key}.{name}: not allowed beside selection.fixed, with which the architecture takes no step"
-    if "taken" in parts and method.warmup_epochs:
-        yield f"{method_key}.taken: not allowed with warmup_epochs, in which the architecture stays as it was drawn"
-    if method.taken and method.taken.patience and method.taken.patience >= experiment.search.epochs:
-        yield (
-            f"{method_key}.taken.patience: {method.taken.patience} is not allowed; fewer than the epochs of {key}.search "
-            f"({experiment.search.epochs})"
-        )
-    if method.dirichlet and method.dirichlet.keep and method.selection:
-        yield f"{method_key}.selection: not allowed beside dirichlet.keep; both decide which operations take part"
-    if method.dirichlet:
-        yield from _dirichlet_problems(space, experiment, method, method.dirichlet, method_key, key)
+        for name in {"alignment", "perturbation", "selection"} & set(parts):
+            yield f"{method_key}.{name}: not allowed with mixing 'patch'; it changes the weights of whole images"
 
 
 def _dirichlet_problems(
@@ -80,8 +87,8 @@ def _dirichlet_problems(
         return
     if method.distribution not in (None, "edge"):
         yield f"{method_key}.dirichlet: not allowed with the softmax over {method.distribution}; it draws those of an edge: edge"
-    for name in (name for name in DIFFERENCES if getattr(method, name) is not None):
-        yield f"{method_key}.{name}: not allowed beside dirichlet, whose draws differ between the two ends of its difference"
+    if part.keep and method.selection:
+        yield f"{method_key}.selection: not allowed beside dirichlet.keep; both decide which operations take part"
     if method.taken and (part.keep or part.wait):
         name = "keep" if part.keep else "wait"
         yield f"{method_key}.taken: not allowed with dirichlet.{name}; the last epoch has been through all stages"
@@ -132,19 +139,13 @@ def _sigmoid_problems(space: Space, method: Method, method_key: str) -> Iterator
         yield f"{method_key}.sparse: not allowed in {space.name}, whose nodes keep all edges"
 
 
-def _draw_problems(space: Space, method: Method, method_key: str, parts: list[str]) -> Iterator[str]:
+def _draw_problems(space: Space, method: Method, softmax: str, method_key: str) -> Iterator[str]:
     """What does not go with one operation of an edge (gumbel), or with a decoding that pools edges."""
-    softmax = method.distribution or ("pairs" if method.weights == "attention" and space.kept_edges == 2 else "edge")
-    if "gumbel" in parts:
+    if method.gumbel:
         if method.weights != "static":
             yield f"{method_key}.gumbel: not allowed with weights {method.weights!r}; it draws from static logits"
         elif softmax != "edge":
             yield f"{method_key}.gumbel: not allowed with the softmax over {softmax}; it draws one operation of each edge: edge"
-        for name in (part for part in DIFFERENCES if part in parts):
-            yield f"{method_key}.{name}: not allowed beside gumbel, whose draws differ between the two ends of its difference"
-        for name in ("perturbation", "partial", "extra_skip", "selection", "oles", "dirichlet"):
-            if name in parts:
-                yield f"{method_key}.{name}: not allowed beside gumbel, which computes one operation of an edge alone"
     if method.decode_pooled and method.sparse:
         yield f"{method_key}.sparse: not allowed beside decode_pooled, which knows no threshold"
     if method.decode_pooled and space.kept_edges is None:

@@ -125,7 +125,7 @@ def _beside(plan: Plan, space: str, compared: dict[str, tuple[Quantity, str]]) -
     heading = (
         "Our rows of the field's methods beside the published ones (difference of means with a 95 % t interval; the published "
         "mean is taken as known; tests not corrected for their number)"
-        f"{'' if plan.config.paper_protocol else wording.NOT_COMPARABLE}"
+        f"{'' if plan.config.paper_protocol else '; where settings differ (below), a difference says nothing of the method'}"
     )
     columns = [
         Column("This project", "ours"), Column("Published", "theirs"),

@@ -10,7 +10,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from midas.spaces import CellSpec
 from midas.supernet.candidates import Candidates
 from midas.supernet.mixture import Candidate, plain, unchanged
 from midas.supernet.patches import Grid, pool_patches, widened
@@ -40,16 +39,8 @@ class PartialCandidates(Candidates):
     Always the first channels (a common guess: others in each step); what differs comes from the shuffle.
 
     Args:
-        spec: kind of cell.
-        source: the node.
-        channels: channels C / k of the candidates.
-        others: of `Candidates`.
+        channels: channels C / k of the candidates; the others are those of `Candidates`.
     """
-
-    def __init__(self, spec: CellSpec, source: int, channels: int, *others: bool):
-        super().__init__(spec, source, channels, *others)
-        self.stride = spec.stride if source < spec.inputs else 1
-        self.edges = spec.outgoing(source)
 
     def forward(
         self, x: Tensor, pooled: Tensor | None, grid: Grid | None, chosen: set[tuple[int, str]] | None = None
@@ -60,7 +51,7 @@ class PartialCandidates(Candidates):
         rest = bypass(rest, self.stride)
         other = unchanged(rest, None)[0] if self.fast else plain(rest, None)
         means = pool_patches(widened(x), grid) if grid else None
-        return means, found | {(edge, REST): other for edge in self.edges}
+        return means, found | {(edge, REST): other for edge in self.outgoing}
 
 
 class _Shuffle(torch.autograd.Function):
