@@ -34,7 +34,8 @@ def load(raw: dict[str, Any]) -> Plan:
             raise
         config = repaired
     wrong = {problem.partition(":")[0] for problem in problems}  # of their defaults there is nothing to say
-    problems += [problem for problem in _problems(Plan(config)) if problem.partition(":")[0] not in wrong]
+    found = dict.fromkeys(_problems(Plan(config)))  # a method of two experiments is looked at twice
+    problems += [problem for problem in found if problem.partition(":")[0] not in wrong]
     if problems:
         raise ConfigError(problems)
     return Plan(config)

@@ -224,3 +224,10 @@ def test_draws_go_with_what_does_not_mind_them(raw):
     put(raw, f"{STATIC}.dirichlet", {})
     put(raw, f"{STATIC}.taken", {})
     assert load(raw)
+
+
+def test_a_mistake_of_a_method_in_two_experiments_is_said_once(raw):
+    put(raw, f"{STATIC}.flat", {})
+    put(raw, f"{STATIC}.gumbel", {})
+    line = f"{STATIC}.flat: {ENDS}"
+    assert [problem for problem in problems(raw) if problem == line] == [line]
