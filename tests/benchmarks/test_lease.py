@@ -163,7 +163,7 @@ def test_killed_in_a_search_with_a_part_that_fails_and_started_again(whole, tmp_
 def test_asked_to_stop_it_saves_reports_and_another_folder_goes_on(whole, tmp_path):
     first, second = tmp_path / "first", tmp_path / "second"
     shutil.copytree(whole / "rows", first / "rows", ignore=shutil.ignore_patterns("search*", "slices*", "data"))
-    process = started(first, "--only", "search")
+    process = started(first, "--only", "search", "--at-once", "1")
     process.terminate()
     process.communicate(timeout=60)
     page = found(first)
