@@ -12,6 +12,7 @@ from midas.config.method import Method
 from midas.config.parts import PARTS
 from midas.config.protocols import PROTOCOLS
 from midas.config.settings import Search
+from midas.plan.shown import ROBUST_DARTS
 
 Protocols = dict[str, tuple[str, dict[str, Any]]]
 
@@ -21,15 +22,21 @@ class Original(NamedTuple):
 
     Attributes:
         published: its name among published numbers.
-        protocols: space -> protocol of its search, and what it changes of it.
+        protocols: space -> protocol of its search, and what it changes of it; "robust": S1 to S4.
+        also: another name, in lists that don't say which of two methods they mean.
     """
 
     published: str
     protocols: Protocols
+    also: str = ""
 
 
 def _same(**changes: Any) -> Protocols:
     return {"nas_bench_201": ("N100", changes), "darts": ("D50", changes)}
+
+
+def _robust(**changes: Any) -> Protocols:
+    return {**_same(**changes), "robust": ("D50", changes)}
 
 
 DARTS: Protocols = {"nas_bench_201": ("A50", {}), "darts": ("D50", {})}
@@ -37,7 +44,7 @@ SELECTED: Protocols = {**_same(), "nas_bench_201": ("N100", {"clip_architecture"
 LAMBDA: dict[str, Any] = {"order": "weights_first", "valid_batches": "shuffled"}
 """Of the NAS-Bench-201 scripts in Lambda-DARTS's repository, which PC-DARTS is read from there as well."""
 OF_PARTS: dict[frozenset[str], Original] = {
-    frozenset(): Original("DARTS-1st", DARTS),
+    frozenset(): Original("DARTS-1st", DARTS, also="DARTS"),  # S1 to S4: order not stated
     frozenset({"unrolled"}): Original(
         "DARTS-2nd", {**DARTS, "nas_bench_201": ("A50", {"order": "architecture_first"})}
     ),
@@ -47,14 +54,14 @@ OF_PARTS: dict[frozenset[str], Original] = {
         "Lambda-DARTS",
         {
             "nas_bench_201": ("N100", {"arch_lr": 1e-4, **LAMBDA}),
-            "darts": ("D50", {"batch_size": 96, "valid_batches": "shuffled"}),
+            **dict.fromkeys(("darts", "robust"), ("D50", {"batch_size": 96, "valid_batches": "shuffled"})),
         },
     ),
     frozenset({"gumbel"}): Original(
         "GDAS",
         {"nas_bench_201": ("A50", {"epochs": 250}), "darts": ("A50", {"epochs": 250, "cells": 6, "batch_size": 256})},
     ),
-    frozenset({"extra_skip"}): Original("DARTS-", _same(valid_batches="shuffled")),
+    frozenset({"extra_skip"}): Original("DARTS-", _robust(valid_batches="shuffled")),
     frozenset({"oles"}): Original("OLES", _same()),
     frozenset({"selection"}): Original("DARTS+PT", SELECTED),
     frozenset({"partial"}): Original(
@@ -69,7 +76,7 @@ OF_PARTS: dict[frozenset[str], Original] = {
     ),
     frozenset({"dirichlet"}): Original("DrNAS", {"nas_bench_201": ("N100", {})}),  # elsewhere it has partial channels
 }
-PERTURBED = {"random": Original("SDARTS-RS", _same()), "adversarial": Original("SDARTS-ADV", _same())}
+PERTURBED = {"random": Original("SDARTS-RS", _robust()), "adversarial": Original("SDARTS-ADV", _robust())}
 FAIR = Original(
     "FairDARTS",
     {"darts": ("D50", {"batch_size": 128, "lr": 0.005, "arch_lr": 3e-3, "arch_betas": (0.9, 0.999)})},
@@ -102,6 +109,7 @@ RATES = ("precision", "channels_last", "fast", "merge_edges", "cuda_graph", "tri
 
 def differing(search: Search, original: Original, space: str) -> str:
     """Settings in which a search differs from the original's, theirs in brackets; empty where these aren't known."""
+    space = "robust" if space in ROBUST_DARTS else space
     if space not in original.protocols:
         return "not stated"
     protocol, changes = original.protocols[space]

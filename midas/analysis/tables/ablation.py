@@ -15,7 +15,7 @@ from scipy.stats import spearmanr
 from midas.analysis.dumps import load_dump
 from midas.analysis.results import load_table
 from midas.analysis.tables import runs, wording
-from midas.analysis.tables.against_claims import against_claims, claim_notes
+from midas.analysis.tables.blocks.against_claims import against_claims, claim_notes
 from midas.analysis.tables.presentation import Block, Column, Table
 from midas.analysis.tables.runs import Quantity
 from midas.config.keys import Experiment

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pandas as pd
 
 from midas.analysis import literature
-from midas.analysis.literature.originals import differing, original_of
 from midas.analysis.results import load_number
-from midas.analysis.statistics.seeds import against, summarise
 from midas.analysis.tables import runs, wording
+from midas.analysis.tables.blocks import beside
 from midas.analysis.tables.presentation import Block, Column, Table
 from midas.analysis.tables.runs import Quantity
+from midas.config.keys import Experiment
 from midas.plan.plan import Plan
 from midas.spaces.benchmark import ACCURACIES
 
@@ -89,63 +89,27 @@ def _looked_up(plan: Plan) -> Table:
         "All cells: mean and standard deviation over all n cells of the benchmark, i.e. of a cell drawn at random.",
         "Optimum: the best of the n cells, in each column by itself; the columns' best cells differ.",
         wording.same_function_note(),
-        *_settings_notes(plan, "nas_bench_201"),
+        *beside.settings_notes(plan, runs.evaluated(plan, "nas_bench_201")),
     ]
-    beside = _beside(plan, "nas_bench_201", {name: (found, found.name) for name, found in compared.items()})
-    return Table(1, f"{what} {wording.about(plan, wording.SEARCHED)}", [block, *beside, *tests], notes)
+    published_too = _beside(plan, "nas_bench_201", {name: (found, found.name) for name, found in compared.items()})
+    return Table(1, f"{what} {wording.about(plan, wording.SEARCHED)}", [block, *published_too, *tests], notes)
 
 
 def _beside(plan: Plan, space: str, compared: dict[str, tuple[Quantity, str]]) -> list[Block]:
-    """Our rows of the field's methods beside their published ones; none where no method is one of those.
+    """Our rows of the field's methods beside their published ones on CIFAR-10.
 
     Args:
         plan: the plan.
         space: of the experiments.
         compared: name for readers -> ours, and the published quantity.
     """
-    published, rows = literature.load(space), []
-    for experiment, method in runs.evaluated(plan, space):
-        original = original_of(plan.config.methods[method])
-        if original is None or experiment.dataset != "cifar10":
-            continue
-        named = published[published["method"] == original.published]
-        names = {"space": space, "method": method, "published": original.published}
-        for measure, (quantity, theirs) in compared.items():
-            row = named[named["quantity"] == theirs].dropna(subset="mean").head(1).to_dict("records")
-            if row:
-                values = runs.values_of(plan, experiment, method, quantity, plan.config.seeds)
-                blank = {**runs.BLANK, **names, "measure": measure}
-                rows += [
-                    {**blank, "quantity": "ours", **summarise(values)},
-                    {**blank, **{str(k): v for k, v in row[0].items() if k in runs.BLANK}, "quantity": "theirs"},
-                    {**blank, "quantity": "difference", **against(values, row[0]["mean"])},
-                ]
-    if not rows:
-        return []
-    heading = (
-        "Our rows of the field's methods beside the published ones (difference of means with a 95 % t interval; the published "
-        "mean is taken as known; tests not corrected for their number)"
-        f"{'' if plan.config.paper_protocol else '; where settings differ (below), a difference says nothing of the method'}"
-    )
-    columns = [
-        Column("This project", "ours"), Column("Published", "theirs"),
-        Column("Difference", "difference", "interval", signed=True), Column("Test", "difference", "verdict"),
-    ]  # fmt: skip
-    keys = {"method": "Method", "published": "Published as", "measure": "Of"}
-    return [Block(heading, keys, columns, pd.DataFrame(rows))]
+    published = literature.load(space)
 
+    def of(experiment: Experiment) -> beside.Compared:
+        for measure, (quantity, theirs) in compared.items() if experiment.dataset == "cifar10" else ():
+            yield measure, quantity, published[published["quantity"] == theirs]
 
-def _settings_notes(plan: Plan, space: str) -> list[str]:
-    """In which settings our searches of the field's methods differ from the originals'."""
-    told: dict[str, list[str]] = {}
-    for experiment, method in runs.evaluated(plan, space):
-        if original := original_of(plan.config.methods[method]):
-            text = differing(experiment.search_by(method), original, space)
-            told.setdefault(f"{original.published}'s search: {text}", []).append(method)
-    return [
-        f"{', '.join(dict.fromkeys(methods))}: settings (theirs) other than in {text}."
-        for text, methods in told.items()
-    ]
+    return beside.block(plan, list(beside.rows_beside(plan, runs.evaluated(plan, space), of)))
 
 
 def _benchmark(plan: Plan) -> pd.DataFrame:
@@ -181,9 +145,9 @@ def darts(plan: Plan) -> Table:
     what = "DARTS space: test error of the found cells, trained from scratch."
     notes += wording.tested_parts(runs.retrained(plan, runs.evaluated(plan, "darts")))
     notes += wording.first_order_note(plan, [method for _, method in runs.evaluated(plan, "darts")])
-    notes += ["Params: without the auxiliary head.", *_settings_notes(plan, "darts")]
-    beside = _beside(plan, "darts", {"CIFAR-10 error": (runs.ERROR, "c10_error")})
-    return Table(2, f"{what} {wording.about(plan, wording.RETRAINED)}", [own, *tests, *beside, theirs], notes)
+    notes += ["Params: without the auxiliary head.", *beside.settings_notes(plan, runs.evaluated(plan, "darts"))]
+    published_too = _beside(plan, "darts", {"CIFAR-10 error": (runs.ERROR, "c10_error")})
+    return Table(2, f"{what} {wording.about(plan, wording.RETRAINED)}", [own, *tests, *published_too, theirs], notes)
 
 
 def _published_errors() -> pd.DataFrame:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from midas.analysis import literature
 from midas.analysis.tables import runs, wording
+from midas.analysis.tables.blocks import beside
 from midas.analysis.tables.presentation import Block, Column, Table
 from midas.config.keys import Experiment
 from midas.plan.plan import Plan
@@ -38,12 +39,27 @@ def robust_darts(plan: Plan) -> Table:
     datasets = [name for name in PUBLISHED_ON if name in experiments] or ["cifar10"]
     published = [_published(plan, dataset) for dataset in datasets]
     what = "RobustDARTS S1 to S4: test error of the found cells, trained from scratch."
-    cells = (cell for space in ROBUST_DARTS for cell in runs.evaluated(plan, space))
+    cells = [cell for space in ROBUST_DARTS for cell in runs.evaluated(plan, space)]
     notes = [
         "Rows of different widths, and means and bests, don't compare.",
         *wording.tested_parts(runs.retrained(plan, cells)),
+        *beside.settings_notes(plan, cells),
     ]
-    return Table(4, f"{what} {wording.about(plan, wording.RETRAINED)}", [*own, *tests, *published], notes)
+    published_too = beside.block(plan, list(beside.rows_beside(plan, cells, _compared)))
+    return Table(
+        4, f"{what} {wording.about(plan, wording.RETRAINED)}", [*own, *tests, *published_too, *published], notes
+    )
+
+
+def _compared(experiment: Experiment) -> beside.Compared:
+    """The error in a space, and published means of it: networks as wide as ours first."""
+    name = f"{experiment.space}_error"
+    numbers = literature.load("rdarts")
+    of = numbers[(numbers["quantity"] == name) & (numbers["dataset"] == experiment.dataset)]
+    assert experiment.retrain is not None  # its methods are retrained
+    ours = f"{experiment.retrain.cells}x{experiment.retrain.channels}"
+    first = of.assign(other=of["network"] != ours).sort_values("other", kind="stable")
+    yield f"{experiment.space.upper()} error", runs.ERROR, first
 
 
 def _own(plan: Plan, dataset: str, experiments: dict[str, Experiment]) -> Block:

@@ -152,6 +152,11 @@ def test_published_errors_of_every_searched_data_set_are_shown(plan: Plan, tmp_p
     text = make_table(changed, 4, tmp_path)[1]
     assert "**Published numbers on SVHN" in text
     assert "**Published numbers on CIFAR-10," not in text
+    assert row_of(text, "darts", "DARTS (8x16)") == [
+        *("darts", "DARTS (8x16)", "S1 error", "3.00 ± 0.00", "9.88 ± 5.50‡"),
+        *("-6.88", "no variation over seeds: no test"),
+    ]
+    assert "darts: settings (theirs) other than in DARTS-1st's search: not stated." in text
 
 
 def test_networks_are_named_once_or_space_by_space() -> None:

@@ -66,7 +66,8 @@ def test_settings_that_differ_are_told_with_theirs():
     assert differing(theirs, original, "nas_bench_201") == "none"
     ours = theirs.model_copy(update={"epochs": 12, "arch_lr": 3e-4, "precision": "bfloat16"})
     assert differing(ours, original, "nas_bench_201") == "epochs 12 (100), arch_lr 0.0003 (0.0001)"
-    assert differing(ours, original, "s1") == "not stated"
+    assert differing(Search(protocol="D50", batch_size=96, valid_batches="shuffled"), original, "s1") == "none"
+    assert differing(ours, OF_PARTS[frozenset()], "s1") == "not stated"
 
 
 def test_one_sample_against_a_known_mean():
