@@ -187,6 +187,27 @@ def test_frozen_projections_are_no_parameters_and_keys_per_operation_more_of_the
     assert found["key_per_operation"]["architecture_params"] > found["midas"]["architecture_params"]
 
 
+@pytest.mark.parametrize(
+    ("keys", "passes"),
+    [
+        ({}, (2, 0)),
+        ({"unrolled": {}}, (5, 0)),
+        ({"flat": {}}, (5, 0)),
+        ({"alignment": {}}, (4, 0)),
+        ({"perturbation": {"kind": "random"}}, (2, 0)),
+        ({"perturbation": {"kind": "adversarial"}}, (9, 2)),
+        ({"oles": {}}, (2, 0)),
+        ({"flat": {}, "oles": {}}, (6, 0)),
+        ({"selection": {"fixed": True}}, (1, 1)),
+        ({"partial": {}, "warmup_epochs": 1}, (2, 0)),
+    ],
+)
+def test_passes_of_a_step_are_counted(keys, passes, make_run):
+    run = make_run(search={"epochs": 2, "channels": 4})
+    found = counts(run, Variant("static", Method(weights="static", **keys), (16, 16)))
+    assert (found["passes"], found["forward_passes"]) == passes
+
+
 def test_a_wider_supernet_and_larger_batches_take_more_memory(make_run):
     small, large = (
         peak_memory(run, comparisons(run)[0][1], CPU)

@@ -182,7 +182,7 @@ def _stepper(run: CostRun, variant: Variant, settings: Search, device: torch.dev
 
 
 def counts(run: CostRun, variant: Variant) -> dict[str, int]:
-    """Parameters of a supernet, and multiply-adds as `CONVENTION` says."""
+    """Parameters of a supernet, multiply-adds as `CONVENTION` says, and passes of a bilevel step."""
     settings = run.search
     space, size = get_space(run.space), (settings.channels, settings.cells, run.dataset.classes)
     supernet = supernet_of(space, variant.method, *size, fast=False)  # where average pooling isn't a convolution
@@ -190,11 +190,23 @@ def counts(run: CostRun, variant: Variant) -> dict[str, int]:
     supernet.whole = True  # also where a pass computes what is drawn alone, whose number is chance
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         supernet(torch.zeros(2, 3, *variant.image))
+    passes, forward_passes = passes_of_a_step(run, variant)
     return {
+        "passes": passes,
+        "forward_passes": forward_passes,
         "weights_params": sum(p.numel() for p in supernet.weight_parameters()),
         "architecture_params": sum(p.numel() for p in supernet.architecture_parameters()),
         "multiply_adds": counter.get_total_flops() // 4,
     }
+
+
+def passes_of_a_step(run: CostRun, variant: Variant) -> tuple[int, int]:
+    """Passes forward and backward, and forward alone, that one bilevel step makes: counted in a step on two images."""
+    few = run.search.model_copy(update={"batch_size": 2, "cuda_graph": False})
+    classes, device = run.dataset.classes, torch.device("cpu")
+    search = SyntheticSearch(run.space, variant.method, few, classes, device)
+    search.step(*(random_batch(few.batch_size, variant.image, classes, device) for _ in range(2)))
+    return search.passes
 
 
 def cost_rows(

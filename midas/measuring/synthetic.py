@@ -32,6 +32,7 @@ class SyntheticSearch:
         composition = compose(method, get_space(space), settings.epochs)
         self.supernet = make_supernet(composition, settings, classes, device)
         self._bilevel, self._sums = Bilevel(self.supernet, settings, device, composition.learning), SearchSums()
+        self._learns = composition.learns(settings.epochs - 1)  # not as in the epochs that only warm up
         self._records = settings.cuda_graph and device.type == "cuda"
         self._batches: list[Tensor] = []
         self._recorded: Recorded | None = None
@@ -39,7 +40,7 @@ class SyntheticSearch:
     def step(self, train: Batch, valid: Batch) -> None:
         """One bilevel step: of the architecture on `valid`, then of the weights on `train`."""
         if not self._records:
-            self._bilevel.step(train, valid, self._sums)
+            self._bilevel.step(train, valid, self._sums, self._learns)
             return
         if self._recorded is None:
             self._batches = [x.clone() for x in (*train, *valid)]
@@ -50,7 +51,12 @@ class SyntheticSearch:
 
     def _step(self) -> None:
         x, y, other_x, other_y = self._batches
-        self._bilevel.step((x, y), (other_x, other_y), self._sums)
+        self._bilevel.step((x, y), (other_x, other_y), self._sums, self._learns)
+
+    @property
+    def passes(self) -> tuple[int, int]:
+        """Passes forward and backward, and forward alone, until now; what a CUDA graph repeats isn't counted."""
+        return self._bilevel.passes.counted
 
     @torch.no_grad()
     def test(self, batch: Batch) -> None:

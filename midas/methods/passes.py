@@ -49,12 +49,14 @@ class Passes:
 
     Attributes:
         epoch: that the search is in, from 0: a tensor [] on the device, so that what is recorded follows it.
+        counted: passes forward and backward, and forward alone, that were made.
     """
 
     def __init__(self, supernet: Supernet, settings: Search, device: torch.device, terms: Sequence[Term] = ()):
         self.supernet, self.settings, self.device, self.terms = supernet, settings, device, terms
         self.weights, self.architecture = supernet.weight_parameters(), supernet.architecture_parameters()
         self.epoch = supernet.epoch
+        self.counted = (0, 0)
         self._leaves: Sequence[Tensor] = ()
         self._read: list[Tensor] = []
 
@@ -101,13 +103,15 @@ class Passes:
 
     def _pass(self, parameters: Sequence[Tensor], x: Tensor, y: Tensor, terms: Sequence[Term] = ()) -> TrainingPass:
         """Forward, and backward to these parameters alone: half of it is saved, and the maps that the others would need."""
+        whole, forward = self.counted
+        self.counted = (whole + bool(parameters), forward + (not parameters))
         chosen = {id(parameter) for parameter in parameters}
         for parameter in (*self.weights, *self.architecture):
             parameter.requires_grad_(id(parameter) in chosen)
         with torch.set_grad_enabled(bool(parameters)):
             loss, accuracy = self.loss(x, y)
-            whole = sum((term(self.supernet, self.epoch) for term in terms), loss)
-        gradients = torch.autograd.grad(whole, parameters, allow_unused=True) if parameters else ()
+            total = sum((term(self.supernet, self.epoch) for term in terms), loss)
+        gradients = torch.autograd.grad(total, parameters, allow_unused=True) if parameters else ()
         for parameter in (*self.weights, *self.architecture):
             parameter.requires_grad_(True)
         return TrainingPass(loss.detach(), accuracy, gradients, *self.supernet.mixture())

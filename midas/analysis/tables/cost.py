@@ -22,9 +22,12 @@ INTERVALS = {
     "step_seconds": "median and quartiles over repeats",
     "ratio": "median of paired ratios, 95 % interval of it",
 }
+PASSES = "Passes: forward and backward, of one batch, in a bilevel step; counted."
+COUNTED = ("passes", "forward_passes")
+"""Passes of a step; measurements from before these were counted don't have them."""
 NUMBERS = (
-    "weights_params", "architecture_params", "multiply_adds", "step_seconds", "ratio", "epoch_seconds", "peak_memory_bytes",
-    "memory_ratio",
+    *COUNTED, "weights_params", "architecture_params", "multiply_adds", "step_seconds", "ratio", "epoch_seconds",
+    "peak_memory_bytes", "memory_ratio",
 )  # fmt: skip
 NOTES = (
     "Step: one bilevel step (architecture, then weights) on random images; median [quartiles] over the repeats. Ratio: to "
@@ -60,7 +63,8 @@ def cost(plan: Plan) -> Table:
     what = (
         f"Cost of a search, measured side by side in one job. Size {plan.config.size} ({plan.config.note}).{protocol}"
     )
-    return Table(6, what, blocks, [*notes, *NOTES, *dict.fromkeys(filter(None, conventions))])
+    counted = [PASSES] if any(block.numbers["quantity"].eq(COUNTED[0]).any() for block in blocks) else []
+    return Table(6, what, blocks, [*notes, *counted, *NOTES, *dict.fromkeys(filter(None, conventions))])
 
 
 def _numbers(plan: Plan, path: Path, content: dict[str, Any], experiment: Experiment) -> Iterator[dict[str, Any]]:
@@ -78,7 +82,7 @@ def _numbers(plan: Plan, path: Path, content: dict[str, Any], experiment: Experi
             attends = plan.config.methods[row["method"]].weights == "attention"
             patch = str(row["patch_size"] or "none") if attends else "n/a"
             names = {"part": row["part"], "image": image, "method": row["method"], "patch_size": patch}
-            for quantity in NUMBERS:
+            for quantity in NUMBERS if COUNTED[0] in row else NUMBERS[len(COUNTED) :]:
                 found = _number(row, quantity)
                 yield {**facts, **names, "quantity": quantity, **found, "n": content["repeats"]}
     except (KeyError, TypeError) as error:
@@ -106,7 +110,10 @@ def _columns(numbers: pd.DataFrame) -> list[Column]:
         if short
         else Column("Step (s)", "step_seconds", "interval")
     )
+    counted = set(numbers.loc[(numbers["quantity"].isin(COUNTED)) & (numbers["mean"] > 0), "quantity"])
+    headings = {"passes": "Passes", "forward_passes": "forward alone"}
     return [
+        *(Column(heading, name, digits=0) for name, heading in headings.items() if name in counted),
         Column("Weights (M)", "weights_params", digits=3, factor=1e-6),
         Column("Arch. params", "architecture_params", digits=0),
         Column("Multiply-adds (M)", "multiply_adds", digits=1, factor=1e-6),

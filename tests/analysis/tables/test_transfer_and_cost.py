@@ -52,7 +52,7 @@ def test_cost_table_equals_the_file(table: Callable[..., Rendered]) -> None:
     assert row[["mean", "low", "high", "n"]].tolist() == [1.5, 1.25, 1.75, 10]
     assert row["interval"] == "median of paired ratios, 95 % interval of it"
     methods, images, patches = text.split("**darts on digits: ")[1:]
-    shown = ["1.235", "196", "12.3", "750.0 [600.0, 900.0]", "1.50 [1.25, 1.75]", "75.0", "250", "1.25"]
+    shown = ["2", "1.235", "196", "12.3", "750.0 [600.0, 900.0]", "1.50 [1.25, 1.75]", "75.0", "250", "1.25"]
     assert row_of(methods, "16x16", "midas")[3:] == shown
     assert row_of(methods, "16x16", "darts")[2] == "n/a"
     assert row_of(methods, "16x16", "no_patch")[2] == "none"
@@ -73,7 +73,7 @@ def test_cost_that_was_not_measured_says_so(plan: Plan, table: Callable[..., Ren
     few = with_config(plan, experiments=experiments, results_dir=str(tmp_path))
     write_cost(few.root / "darts/digits/cost/metrics.json", few.costs()[0])
     text = make_table(few, 6, tmp_path)[1]
-    assert row_of(text.split("image sizes")[0], "16x16", "midas")[7] == "1.50ᵃ"
+    assert row_of(text.split("image sizes")[0], "16x16", "midas")[8] == "1.50ᵃ"
     assert "- ᵃ too few repeats for an interval." in text
 
 
@@ -128,3 +128,21 @@ def test_a_table_says_which_images_were_tested_on_where_it_is_recorded(
         for form in (text, latex.replace(r"\_", "_")):
             assert f"Test images of {dataset}: {said}." in form
         assert text.count("Test images of") == 1
+
+
+def test_passes_are_shown_where_they_were_counted(plan: Plan, table: Callable[..., Rendered], tmp_path: Path) -> None:
+    numbers, text, _ = table(6)
+    assert set(numbers.loc[numbers["quantity"] == "passes", "mean"]) == {2.0}
+    assert "Passes: forward and backward" in text
+    assert "Passes" in text.split("Arch. params")[0]
+    assert "forward alone |" not in text  # none in any row
+    older = full_config(tmp_path)
+    for experiment in older.costs():
+        path = older.root / experiment.space / experiment.dataset / "cost/metrics.json"
+        write_cost(path, experiment)
+        content = json.loads(path.read_text())
+        for row in content["rows"]:
+            del row["passes"], row["forward_passes"]
+        path.write_text(json.dumps(content))
+    text = make_table(older, 6, tmp_path)[1]
+    assert "Passes" not in text

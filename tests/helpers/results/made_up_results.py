@@ -97,6 +97,8 @@ def write_cost(path: Path, experiment: Experiment) -> None:
             "weights_params": 1_234_567,
             "architecture_params": 196,
             "multiply_adds": 12_345_678,
+            "passes": 2,
+            "forward_passes": 0,
         }
         row |= {"step_seconds": 0.5 * factor, "step_seconds_low": 0.4 * factor, "step_seconds_high": 0.6 * factor}
         row |= {"ratio": factor, "ratio_low": factor - 0.25, "ratio_high": factor + 0.25, "epoch_seconds": 50 * factor}

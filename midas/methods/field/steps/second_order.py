@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from midas.methods.field.steps.moves import Gradients, Tensors, central_difference, kept, restored, write
 from midas.methods.learning import Gradient, Step, first_order
-from midas.methods.passes import Batch, Passes, Term, TrainingPass
+from midas.methods.passes import TrainingPass
 
 Rate = float | Tensor
 """Learning rate: a number, or a tensor [] where a step is recorded."""
@@ -36,7 +36,8 @@ def second_order(radius: float = 0.01) -> Gradient:
         seen: list[TrainingPass] = []
 
         def validation() -> tuple[Gradients, Gradients]:
-            both = kept(_pass(passes, step.valid, [*passes.architecture, *passes.weights], passes.terms))
+            own, others = passes.of_both(step.valid)
+            both = kept(own._replace(gradients=(*own.gradients, *others)))
             seen.append(both)
             for number, part in parts:
                 if (gradient := both.gradients[count + number]) is not None:
@@ -44,7 +45,7 @@ def second_order(radius: float = 0.01) -> Gradient:
             return both.gradients[:count], both.gradients[count:]
 
         def training() -> Gradients:
-            return _pass(passes, step.train, passes.architecture).gradients
+            return passes.of_leaves(step.train, passes.architecture).gradients  # the training loss has no terms
 
         gradients = through_step(passes.weights, ahead, validation, training, group["lr"], radius)
         return seen[0]._replace(gradients=tuple(gradients))
@@ -118,11 +119,3 @@ def _frozen(step: Step) -> list[tuple[int, slice]]:
     numbers = {id(weight): number for number, weight in enumerate(step.passes.weights)}
     found = (step.passes.supernet.parameters_of(*operation) for operation in step.restrictions.frozen)
     return [(numbers[id(parameter)], part) for parts in found for parameter, part in parts]
-
-
-def _pass(passes: Passes, batch: Batch, parameters: Tensors, terms: Sequence[Term] = ()) -> TrainingPass:
-    """A pass back to both kinds of parameters, or to the architecture without the terms, which the training loss doesn't have."""
-    loss, accuracy = passes.loss(*batch)
-    whole = sum((term(passes.supernet, passes.epoch) for term in terms), loss)
-    gradients = torch.autograd.grad(whole, parameters, allow_unused=True)
-    return TrainingPass(loss.detach(), accuracy, gradients, *passes.supernet.mixture())
