@@ -61,6 +61,7 @@ plan: .venv/ready
 # Speed against plain code, side by side; wants quiet cores, takes some ten minutes on two.
 bench: .venv/ready
 	$(RUN) python -m benchmarks.bench
+	$(RUN) python -m benchmarks.bench --methods
 
 # uv installs in seconds what takes pip minutes; without it, `pip install -r requirements.lock` does the same.
 # Compiled bytecode halves the start of every job.

@@ -3,8 +3,9 @@
 Each contestant is a process of its own, as it would be in use. They take their turns, in an order that is reversed each time,
 and are compared turn by turn; wall and CPU time, and the most memory beyond what a process holds that has run the smallest
 such network. A training pass is forward and backward to every parameter, on random images (32x32 but for transfer); a step of a
-search is one of the architecture and one of the weights, with their optimisers. Writes benchmarks/latest.json and prints its rows
-as a table.
+search is one of the architecture and one of the weights, with their optimisers. Writes benchmarks/latest.json, with `--methods`
+benchmarks/methods.json (steps of the field's methods, each against torch's own operations doing the same), and prints the rows as
+a table.
 """
 
 from __future__ import annotations
@@ -22,10 +23,14 @@ import torch
 
 from benchmarks.contest.contestants import CELLS, STATIC, Contestant
 from benchmarks.contest.turns import Turns, measure
+from midas.config.keys import parse
+from midas.config.reading import read_config
 from midas.measuring.timing import median_interval
 from midas.running.provenance import processor, versions
 
-LATEST = Path(__file__).with_name("latest.json")
+LATEST, METHODS = (Path(__file__).with_name(name) for name in ("latest.json", "methods.json"))
+COMPARATORS = Path(__file__).parent.parent / "config/comparators.yaml"
+"""Its cost is measured of the methods that are benchmarked."""
 
 
 def row(
@@ -92,6 +97,28 @@ def training_rows(device: str, repeats: int, threads: int) -> list[dict[str, Any
     return rows
 
 
+def method_rows(device: str, repeats: int, threads: int) -> list[dict[str, Any]]:
+    """Rows of a step of each of the field's methods on NAS-Bench-201 at the paper's size, against torch's own operations.
+
+    Methods with a finite difference want float32, so all have it. `step_ratio`: to the step of first-order DARTS, turn by turn.
+    """
+    config = parse(read_config(COMPARATORS, []))
+    (cost,) = (experiment.cost for experiment in config.experiments if experiment.cost)
+    base = Contestant("step", "nas_bench_201", device=device, threads=threads, cells=CELLS["nas_bench_201"], epochs=100)
+    ours = replace(base, method=config.methods[cost.baseline], cuda_graph=device != "cpu")
+    rows = []
+    for name in (cost.baseline, *cost.methods):
+        mine = replace(ours, method=config.methods[name])
+        plain = replace(mine, fast=False, cuda_graph=False)
+        first, found, theirs = measure([ours, mine, plain], repeats)
+        step_ratio, low, high = median_interval([a[0] / b[0] for a, b in zip(found, first, strict=True)])
+        own = {"step_ratio": step_ratio, "step_ratio_low": low, "step_ratio_high": high}
+        own |= {"step_memory_ratio": found[-1][2] / first[-1][2]}
+        rows.append(row(f"methods/{device}/{name}", found, theirs) | {k: v and round(v, 4) for k, v in own.items()})
+        print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
+    return rows
+
+
 def table(rows: list[dict[str, Any]]) -> str:
     """The rows for people."""
     lines = [
@@ -126,17 +153,22 @@ def main() -> None:
     parser.add_argument(
         "--devices", nargs="+", choices=["cpu", "cuda"], help="default: cpu, and cuda where there is one"
     )
-    parser.add_argument("--out", type=Path, default=LATEST)
+    parser.add_argument("--methods", action="store_true", help="steps of the field's methods, and nothing else")
+    parser.add_argument("--out", type=Path, help="default: latest.json or methods.json beside this file")
     parser.add_argument(
         "--show", action="store_true", help="print the table of what was measured last, and measure nothing"
     )
     options = parser.parse_args()
+    out = options.out or (METHODS if options.methods else LATEST)
     if options.show:
-        print(table(json.loads(options.out.read_text())["rows"]))
+        print(table(json.loads(out.read_text())["rows"]))
         return
     devices = options.devices or ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
     rows: list[dict[str, Any]] = []
     for device in devices:
+        if options.methods:
+            rows += method_rows(device, options.repeats, options.threads)
+            continue
         for space in options.spaces:
             rows += space_rows(space, device, options.repeats, options.threads)
         rows += training_rows(device, options.repeats, options.threads)
@@ -152,7 +184,7 @@ def main() -> None:
         "cells": CELLS,
         "rows": rows,
     }
-    options.out.write_text(json.dumps(found, indent=1) + "\n")
+    out.write_text(json.dumps(found, indent=1) + "\n")
     print(table(rows))
 
 

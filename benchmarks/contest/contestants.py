@@ -44,7 +44,8 @@ class Contestant:
         batch: images.
         channels: initial ones.
         cells: as the configuration counts them.
-        cuda_graph, merge_edges, triton: see `Search`.
+        cuda_graph, merge_edges, triton, fast: see `Search`.
+        epochs: of the search that a step belongs to.
         side: of the images in pixels.
     """
 
@@ -60,6 +61,8 @@ class Contestant:
     cuda_graph: bool = False
     merge_edges: bool | None = None
     triton: bool = False
+    fast: bool = True
+    epochs: int = 1
     side: int = 32
 
 
@@ -68,8 +71,10 @@ def stepper(c: Contestant) -> Callable[[], object]:
     torch.manual_seed(0)
     device = torch.device(c.device)
     x, y = random_batch(c.batch, (c.side, c.side), CLASSES, device)
-    ways = {"cuda_graph": c.cuda_graph, "merge_edges": c.merge_edges, "triton": c.triton}
-    settings = Search(channels=c.channels, cells=c.cells, epochs=1, batch_size=c.batch, precision=c.precision, **ways)
+    ways: dict[str, Any] = {
+        name: getattr(c, name) for name in ("cuda_graph", "merge_edges", "triton", "fast", "precision")
+    }
+    settings = Search(channels=c.channels, cells=c.cells, epochs=c.epochs, batch_size=c.batch, **ways)
     if c.kind == "step":
         search = SyntheticSearch(c.space, c.method, settings, CLASSES, device)
         return lambda: search.step((x, y), (x, y))

@@ -22,9 +22,8 @@ def work(connection: Connection, contestant: Contestant) -> None:
     """A process: (wall seconds, CPU seconds, peak bytes) of a turn for each message that comes."""
     torch.set_num_threads(contestant.threads)
     cuda = contestant.device == "cuda"
-    channels = (
-        16 if contestant.kind.endswith("transfer") else 2
-    )  # with fewer oneDNN crashes on large maps, see `midas.plan.check`
+    # with fewer oneDNN crashes on large maps, see `midas.plan.check`; partial channels are a quarter of them
+    channels = 16 if contestant.kind.endswith("transfer") else 4 if contestant.method.partial else 2
     smallest = replace(
         contestant, batch=2, channels=channels, cells=get_space(contestant.space).min_cells, cuda_graph=False
     )

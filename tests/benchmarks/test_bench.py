@@ -9,6 +9,7 @@ import torch
 from places import ROOT
 from plain_supernet import PlainSupernet as Oracle
 
+from benchmarks import bench
 from benchmarks.bench import LATEST, row, table
 from benchmarks.contest.contestants import CELLS, Contestant
 from benchmarks.contest.plain import PlainSupernet
@@ -91,3 +92,28 @@ def test_floor_and_same_cell_stand_in_the_documents_as_measured():
     assert f"by {half['mean']:.3f} and {half['largest']:.3f}" in text
     seeds = found["seeds"].values()
     assert max(plain["largest"], half["largest"]) < min(pair["largest"] for pair in seeds)
+
+
+def test_steps_of_the_fields_methods_are_set_against_torchs_own(monkeypatch):
+    asked = []
+
+    def turns(contestants, repeats):
+        asked.append(contestants)
+        return [[(seconds, seconds, 100)] * repeats for seconds in (2.0, 3.0, 6.0)]
+
+    monkeypatch.setattr(bench, "measure", turns)
+    rows = bench.method_rows("cpu", 6, 1)
+    names = [r["name"].removeprefix("methods/cpu/") for r in rows]
+    assert names[0] == "darts"
+    assert {"midas", "darts_2nd", "gdas", "lambda", "a2m", "beta", "drnas", "pc", "oles", "darts_minus"} < {*names}
+    assert [(r["time_ratio"], r["step_ratio"]) for r in rows] == [(0.5, 1.5)] * len(names)
+    for first, mine, plain in asked:
+        assert first.method == Method(weights="static")
+        assert (first.fast, mine.fast, plain.fast) == (True, True, False)
+        assert replace(plain, fast=True) == mine
+
+
+@pytest.mark.parametrize("method", [{"partial": {}, "warmup_epochs": 15}, {"gumbel": {}}])
+def test_a_step_of_a_method_takes_its_turn_in_both_ways(method):
+    mine = replace(TINY, kind="step", method=Method(weights="static", **method), epochs=100)
+    assert [len(turns) for turns in measure([mine, replace(mine, fast=False)], repeats=1, warm_up=1)] == [1, 1]

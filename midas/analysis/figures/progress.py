@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from midas.analysis.figures.many import many
 from midas.analysis.figures.style import GREY, METHOD_COLOURS, METHOD_MARKERS, WIDTH, panel_label
 from midas.analysis.results import load_number, load_table
 from midas.config.keys import Experiment
@@ -26,18 +27,20 @@ def progress(plan: Plan) -> Figure:
 
     With the benchmark's table: its CIFAR-10 test accuracy of the cell that an epoch's mean weights decode to. Without: the
     supernet's validation accuracy, with marks where that cell changes. Right: the final cells' test accuracy, looked up or
-    retrained.
+    retrained. Where two methods had one colour, each has a panel of its own instead, with the mean of its seeds.
 
     Raises:
         ValueError: a history or metrics file is missing or lacks a value.
     """
     experiments = [e for e in plan.config.experiments if e.space == SPACE]
     looked_up = plan.evaluation(SPACE) == "lookup"
-    rows = [(experiment, methods) for experiment in experiments for methods in _told_apart(plan, experiment)]
-    figure = Figure(figsize=(WIDTH, 2.4 * len(rows) + 0.6), layout="constrained")
-    together = len(rows) > len(experiments) == 1  # parts of one experiment
-    axes = figure.subplots(len(rows), 2, sharey="all" if together else "row", squeeze=False, width_ratios=[9, 1])
-    for row, (experiment, methods), letter in zip(axes, rows, ascii_lowercase, strict=False):
+    shown = list(dict.fromkeys(method for experiment in experiments for method in experiment.methods))
+    if len({_look(plan, method) for method in shown}) < len(shown):
+        return many(plan, experiments, looked_up)
+    figure = Figure(figsize=(WIDTH, 2.4 * len(experiments) + 0.6), layout="constrained")
+    axes = figure.subplots(len(experiments), 2, sharey="row", squeeze=False, width_ratios=[9, 1])
+    for row, experiment, letter in zip(axes, experiments, ascii_lowercase, strict=False):
+        methods = experiment.methods
         if looked_up:
             _draw_looked_up(row, plan, experiment, methods)
             _draw_final(row[1], plan, experiment, methods, "lookup/metrics.json", "cell", ACCURACY)
@@ -49,23 +52,9 @@ def progress(plan: Plan) -> Figure:
         row[0].set_xlabel("epoch of the search" + (f" on {experiment.dataset}" if len(experiments) > 1 else ""))
         if len(experiments) > 1:
             panel_label(row[0], letter, experiment.dataset)
-    if len(rows) == len(experiments):
-        handles = _handles(plan, dict.fromkeys(method for _, methods in rows for method in methods), looked_up)
-        figure.legend(handles=handles, loc="outside upper left", **_columns(handles))
-    else:  # signs mean another method in each row
-        for row, (_, methods) in zip(axes, rows, strict=True):
-            handles = _handles(plan, methods, looked_up)
-            above = (0, 1.12 if len(experiments) > 1 else 1.02)
-            row[0].legend(handles=handles, loc="lower left", bbox_to_anchor=above, borderaxespad=0, **_columns(handles))
+    handles = _handles(plan, shown, looked_up)
+    figure.legend(handles=handles, loc="outside upper left", **_columns(handles))
     return figure
-
-
-def _told_apart(plan: Plan, experiment: Experiment) -> list[list[str]]:
-    """An experiment's methods, in parts with a colour for each."""
-    parts: dict[int, list[str]] = {}
-    for method in experiment.methods:
-        parts.setdefault(_place(plan, method) // len(METHOD_COLOURS), []).append(method)
-    return [parts[number] for number in sorted(parts)]
 
 
 def _runs(
@@ -79,13 +68,9 @@ def _runs(
             yield *_look(plan, method), plan.folder(SPACE, experiment.dataset, method, seed)
 
 
-def _place(plan: Plan, method: str) -> int:
-    return list(plan.config.methods).index(method)
-
-
 def _look(plan: Plan, method: str) -> tuple[str, str]:
     """Colour and marker of a method: its place among all methods of the configuration."""
-    place = _place(plan, method) % len(METHOD_COLOURS)
+    place = list(plan.config.methods).index(method) % len(METHOD_COLOURS)
     return METHOD_COLOURS[place], METHOD_MARKERS[place]
 
 

@@ -6,6 +6,7 @@ import hashlib
 import itertools
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -96,6 +97,39 @@ def test_progress_marks_where_the_decoded_cell_changes(plan: Plan) -> None:
     ax = drawn(12, plan.config).axes[0]
     marks = [line.get_xdata() for line in ax.lines if line.get_linestyle() == "None"]
     assert [list(line) for line in marks] == [[4, 8, 10]] * 4  # two methods, two seeds
+
+
+@pytest.mark.parametrize("looked_up", [False, True])
+def test_more_methods_than_colours_have_a_panel_each_with_the_mean_of_seeds(tmp_path: Path, looked_up: bool) -> None:
+    methods = {f"m{number}": {"weights": "static", "patch_size": number + 1} for number in range(8)}
+    table = {"nas_bench_201_table": "benchmark.csv"} if looked_up else {}
+    experiment = {"space": "nas_bench_201", "dataset": "digits", "methods": [*methods, "random"]}
+    size: dict[str, Any] = {"search": {"cells": 3, "epochs": 6}, "retrain": {"channels": 8, "cells": 3, "epochs": 2}}
+    methods |= {"random": {"weights": "random"}}
+    config = make_config(tmp_path, methods=methods, experiments=[experiment | size], analysis=None)
+    many = with_config(Plan(config), **table)
+    write_results(many)
+    figure = drawn(12, many.config)
+    assert [title for ax in figure.axes if (title := ax.get_title("left"))] == [f"m{number}" for number in range(8)]
+    file, column = ("lookup/history.csv", "c10_test_acc_200") if looked_up else ("search/history.csv", "valid_accuracy")
+    for number in (0, 7):
+        folders = [many.folder("nas_bench_201", "digits", f"m{number}", seed) for seed in many.config.seeds]
+        seeds = np.array([pd.read_csv(folder / file)[column] for folder in folders])
+        *lines, mean = [line for line in figure.axes[number].lines if line.get_linestyle() == "-"]
+        assert np.array([line.get_ydata() for line in lines]) == pytest.approx(seeds)
+        assert mean.get_ydata() == pytest.approx(seeds.mean(0))
+    final = figure.axes[-1]
+    assert [label.get_text() for label in final.get_yticklabels()] == [*methods]
+    means = [line.get_xdata()[0] for line in final.lines if line.get_marker() == "|"]
+    file, *keys = (
+        ("lookup/metrics.json", "cell", "c10_test_acc_200") if looked_up else ("retrain/metrics.json", "test_accuracy")
+    )
+    folder = many.folder("nas_bench_201", "digits", "random", many.config.seeds[0]).parent
+    drawn_cells = [load_number(folder / f"seed{seed}" / file, *keys) for seed in many.config.seeds]
+    assert means[-1] == pytest.approx(np.mean(drawn_cells))
+    bounds = figure.get_tightbbox()
+    assert (np.array(bounds.min) >= 0).all()
+    assert (np.array(bounds.max) <= figure.get_size_inches()).all()
 
 
 def test_median_test_does_not_depend_on_the_order_of_rows() -> None:
