@@ -53,6 +53,8 @@ def test_every_published_darts_genotype_has_its_parameters(column, monkeypatch):
     with GENOTYPES.open(newline="") as file:
         published = {row["genotype"]: row[f"params_m_{column}"] for row in csv.DictReader(file)}
     assert len(published) > 60  # of 84 rows; some found the same cell
+    every = 1 if column in ("c36_l20_nc10", "imagenet_c48_l14") else 4  # other sizes of the same two skeletons
+    published = dict(list(published.items())[::every])
     counted = {
         text: f"{params(meta(parse(text), *COLUMNS[column], imagenet='imagenet' in column)) / 1e6:.6f}"
         for text in published

@@ -47,15 +47,20 @@ def test_every_way_to_compute_equals_the_oracle(space, way, layout):
     check_against_oracle(SPACES_UNDER_TEST[space], {"patch_size": 4}, layout, **way)
 
 
+FEW = ("static", "static, pairs", "attention", "pairs", "patch mixing")
+"""Options that S1 to S3 are tested with, which differ from DARTS's space in their candidates alone."""
+
+
 def cases():
-    """Each space with each option that it knows; what differs from DARTS's space in S1 to S4 has no part in the attention's."""
-    for (name, space), (title, options) in product(SPACES_UNDER_TEST.items(), OPTIONS.items()):
+    """Each space with each option that it knows; those of the attention alone in NAS-Bench-201, and in DARTS or the mixed one."""
+    shared = {"normalise", "activation", "learn_scale", "partial"}
+    for (name, space), (place, (title, options)) in product(SPACES_UNDER_TEST.items(), enumerate(OPTIONS.items())):
         pairs = space.kept_edges is None and options.get("distribution") == "pairs"  # refused
         there = options.get("offer_none") and space.with_none() == space
-        same = (
-            name in ("s1", "s2", "s3", "s4") and {"normalise", "activation", "learn_scale", "partial"} & options.keys()
-        )
-        if not (pairs or there or same):
+        elsewhere = name in ("s1", "s2", "s3") and title not in FEW
+        if shared & options.keys():
+            elsewhere = name not in ("nas_bench_201", ("darts", "mixed")[place % 2])
+        if not (pairs or there or elsewhere):
             yield pytest.param(space, options, id=f"{name}-{title}")
 
 

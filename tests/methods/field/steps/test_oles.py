@@ -151,9 +151,16 @@ def test_scored_are_the_convolutions_of_each_edge_of_each_cell():
     assert len(scored(made(cells=2).supernet)) == 2 * 3 * 6 * 2
 
 
-@pytest.mark.parametrize("accumulated", [True, False])
-@pytest.mark.parametrize("how", [{}, {"space": "s2", "cells": 3}, {"merge_edges": True, "space": "darts", "cells": 3}])
-@pytest.mark.parametrize("gradient", [None, flat(0.1, 0.01)])
+@pytest.mark.parametrize(
+    ("how", "accumulated", "gradient"),
+    [
+        ({}, True, None),
+        ({}, False, flat(0.1, 0.01)),
+        ({"space": "s2", "cells": 3}, True, flat(0.1, 0.01)),
+        ({"space": "s2", "cells": 3}, False, None),
+        ({"merge_edges": True, "space": "darts", "cells": 3}, True, None),
+    ],
+)
 def test_scores_compare_the_last_clipped_gradient_of_a_training_batch(how, accumulated, gradient):
     """One operation after the other, by the original's loop."""
     search, oles = watched(NEVER, 20, accumulated, gradient=gradient, clip=0.1, **how)
