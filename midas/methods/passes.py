@@ -29,6 +29,7 @@ class TrainingPass(NamedTuple):
         gradients: of the parameters that were asked for.
         p: weights of the pass (`Supernet.mixture`).
         pi: likewise.
+        alignment: Lambda of the cells' gradients of p, where a method looks at it (`midas.methods.field.steps.alignment`).
     """
 
     loss: Tensor
@@ -36,6 +37,7 @@ class TrainingPass(NamedTuple):
     gradients: tuple[Tensor | None, ...]
     p: Tensor
     pi: Tensor | None
+    alignment: Tensor | None = None
 
 
 class Passes:

@@ -105,7 +105,7 @@ class Bilevel:
         """One step of the weights."""
         step = Step(self.passes, train, valid, self.weight_optimizer, self.restrictions)
         found = self.learning.weights(step)
-        averages.add(train_loss=found.loss, train_accuracy=found.accuracy)
+        averages.add(train_loss=found.loss, train_accuracy=found.accuracy, alignment=found.alignment)
         _set_gradients(self.weights, found.gradients, self.settings.cuda_graph)
         self.restrictions.still()
         if self.settings.clip:

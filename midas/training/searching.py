@@ -132,7 +132,7 @@ class Searching:
     def _row(self, epoch: int) -> dict[str, Any]:
         """The epoch's row of the history."""
         on_train, on_valid = self.sums.train, self.sums.valid
-        p = on_valid.mean("p")
+        p, alignment = on_valid.mean("p"), on_train.mean("alignment")
         assert p is not None
         return {
             "epoch": epoch + 1,
@@ -143,6 +143,7 @@ class Searching:
             "valid_accuracy": on_valid.number("valid_accuracy"),
             "entropy": on_valid.number("entropy"),
             **{f"p_{name}": float(p[:, :, o].mean()) for o, name in enumerate(self.composition.space.operations)},
+            **({} if alignment is None else {"alignment": float(alignment)}),
             "genotype": str(self._decoded()),
         }
 

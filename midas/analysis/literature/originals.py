@@ -89,6 +89,8 @@ MIDAS = Original("MIDAS", {})
 def original_of(method: Method) -> Original | None:
     """The method of the field that these keys are, None if they are no one's."""
     parts = frozenset(name for name in PARTS if getattr(method, name) is not None)
+    if method.alignment is not None and method.alignment.weight == 0:
+        parts -= {"alignment"}  # looked at, and nothing else
     if parts & {"flat", "oles"}:
         parts -= {"taken"}  # their originals stop by such a rule
     if method.weights == "static" and method.distribution in (None, "edge"):

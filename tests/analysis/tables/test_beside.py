@@ -26,6 +26,8 @@ from midas.plan.runs import PresentRun
         ({"weights": "static", "unrolled": {}}, "DARTS-2nd"),
         ({"weights": "static", "beta": {"per_epoch": 0.1}}, "beta-DARTS"),
         ({"weights": "static", "perturbation": {"kind": "adversarial"}}, "SDARTS-ADV"),
+        ({"weights": "static", "alignment": {"weight": 0}}, "DARTS-1st"),
+        ({"weights": "static", "alignment": {}}, "Lambda-DARTS"),
         ({"weights": "static", "taken": {"by": "valid_accuracy"}}, None),
         ({"weights": "static", "flat": {}, "taken": {}}, "A2M-DARTS"),
         ({"weights": "static", "selection": {"fixed": True}}, "DARTS+PT (fixed alpha)"),

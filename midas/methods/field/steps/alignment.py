@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from midas.methods.changes import Mask
+from midas.methods.field.steps.moves import kept
 from midas.methods.learning import Gradient, Step, on_train
 from midas.methods.passes import TrainingPass
 from midas.supernet import Supernet
@@ -76,20 +77,22 @@ def aligned(weight: float, epsilon: float, epochs: int, signs: bool = False, gra
     def found(step: Step) -> TrainingPass:
         leaves = _zeros(step.passes.supernet)
         with step.passes.reading(list(leaves.values())) as read:
-            at_p = _copied(_shifted(step, gradient, leaves))
+            at_p = kept(_shifted(step, gradient, leaves))
         cells = len({cell for cell, _ in leaves})
-        u = ascent(torch.cat([g.flatten() for g in read]).view(cells, -1), signs)
+        gradients = torch.cat([g.flatten() for g in read]).view(cells, -1)
+        u = ascent(gradients, signs)
         size = finite_step(u, epsilon)
         parts = (size * u).flatten().split([leaf.numel() for leaf in leaves.values()])
         shifts = {place: part.view_as(leaf) for (place, leaf), part in zip(leaves.items(), parts, strict=True)}
-        minus = _copied(_shifted(step, gradient, {place: -shift for place, shift in shifts.items()}))
+        minus = kept(_shifted(step, gradient, {place: -shift for place, shift in shifts.items()}))
         plus = _shifted(step, gradient, shifts)
         now = strength(step.passes.epoch, weight, epochs)
         return at_p._replace(
             gradients=tuple(
                 g if g is None or a is None or b is None else added(g, a, b, now, size)
                 for g, a, b in zip(at_p.gradients, minus.gradients, plus.gradients, strict=True)
-            )
+            ),
+            alignment=alignment(gradients, signs),
         )
 
     return found
@@ -128,13 +131,6 @@ def _zeros(supernet: Supernet) -> Shifts:
         if cell.spec.stride == 1
         for node, slots in cell.mixing.slots.items()
     }
-
-
-def _copied(found: TrainingPass) -> TrainingPass:
-    """Another pass overwrites what this one left."""
-    gradients = tuple(None if g is None else g.clone() for g in found.gradients)
-    pi = None if found.pi is None else found.pi.clone()
-    return TrainingPass(found.loss.clone(), found.accuracy.clone(), gradients, found.p.clone(), pi)
 
 
 def _correlations(gradients: Tensor, signs: bool) -> tuple[Tensor, Tensor]:

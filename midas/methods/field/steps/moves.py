@@ -44,9 +44,12 @@ def copies(gradients: Gradients) -> list[Tensor | None]:
 
 def kept(found: TrainingPass) -> TrainingPass:
     """All of a pass that the passes that follow can't overwrite."""
-    loss, accuracy, gradients, p, pi = found
-    return TrainingPass(
-        loss.clone(), accuracy.clone(), tuple(copies(gradients)), p.clone(), None if pi is None else pi.clone()
+    return found._replace(
+        loss=found.loss.clone(),
+        accuracy=found.accuracy.clone(),
+        gradients=tuple(copies(found.gradients)),
+        p=found.p.clone(),
+        pi=None if found.pi is None else found.pi.clone(),
     )
 
 

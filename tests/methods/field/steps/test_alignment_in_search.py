@@ -1,5 +1,7 @@
 """Lambda-DARTS in a search: no term at all is first-order DARTS bit for bit, and what is added is its gradient."""
 
+import csv
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -7,10 +9,12 @@ from recordable import Recordable
 from stepping import CPU, SETTINGS, STATIC, batch, made, parameters, same, stepped
 
 from midas.config.method import Method
+from midas.config.parts import Alignment
 from midas.methods.composition import supernet_of
 from midas.methods.field.steps.alignment import Shifted, aligned, alignment, ascent
 from midas.methods.field.steps.perturbation import attacked_change, random_change
 from midas.methods.learning import Learning, Step, on_train, perturbed
+from midas.search import search as search_step
 from midas.spaces import SPACES
 from midas.supernet.cpu import kernels
 from midas.training.bilevel import Bilevel
@@ -252,3 +256,18 @@ def test_it_can_be_recorded(monkeypatch):
             search.step(batch(0), batch(1), sums)
         with Recordable():
             search.step(batch(0), batch(1), sums)
+
+
+def test_a_search_writes_down_what_it_saw_and_without_weight_is_first_order_darts(search_run, tmp_path):
+    """Lambda before each step of the weights, mean over an epoch."""
+    histories = []
+    for name, method in (("darts", STATIC), ("watched", STATIC.model_copy(update={"alignment": Alignment(weight=0)}))):
+        search_step(search_run(method=method.model_dump(), cells=2), tmp_path / name / "search")
+        with (tmp_path / name / "search/history.csv").open(newline="") as file:
+            histories.append(list(csv.DictReader(file)))
+    seen = [float(row.pop("alignment")) for row in histories[1]]
+    assert histories[0] == histories[1]
+    assert all(-1 <= value <= 1 for value in seen)
+    assert len(set(seen)) == len(seen)
+    dumps = [(tmp_path / name / "search/arch.npz").read_bytes() for name in ("darts", "watched")]
+    assert dumps[0] == dumps[1]
