@@ -189,7 +189,10 @@ def _ranked(plan: Plan, experiment: Experiment) -> str:
     """How well that rule's accuracy ranks cells: said, never used."""
     result = _result(plan, experiment)
     searches = {
-        plan.config.methods[name].model_dump_json(exclude=DECODING): name
+        (
+            plan.config.methods[name].model_dump_json(exclude=DECODING),
+            experiment.search_by(name).model_dump_json(),
+        ): name
         for name in reversed(plan.attending())
         if name in plan.evaluated(experiment)
     }
