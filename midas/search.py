@@ -74,8 +74,9 @@ def _write(folder: Path, found: Searching, keeper: Keeper) -> None:
     seed_step(run.seed, "noise", run.search.epochs, 0)
     batches = in_order(found.valid, found.statistics, found.composition.decode_batch or run.search.batch_size)
     names = class_names(run.dataset)
-    accuracy = write_dump(folder / "arch.npz", bilevel.supernet, batches, found.valid.labels, names)
-    write_example(folder / "example.npz", found)
+    with bilevel.supernet.evaluated():
+        accuracy = write_dump(folder / "arch.npz", bilevel.supernet, batches, found.valid.labels, names)
+        write_example(folder / "example.npz", found)
     write_table(folder / "history.csv", history)
     numbers = {
         "valid_accuracy": accuracy,

@@ -25,6 +25,7 @@ PROTOCOLS: dict[str, dict[str, Any]] = {
 
 ADDED: dict[str, Any] = {
     "protocol": None, "order": "architecture_first", "valid_batches": "shuffled", "nesterov": False, "clip_architecture": False,
+    "statistics": "batch",
 }  # fmt: skip
 """Keys that a search has since runs were published, with the values of before."""
 
@@ -48,4 +49,5 @@ _WORDS = (
     ("valid_batches", "random", "validation images drawn one by one"),
     ("nesterov", True, "Nesterov's momentum"),
     ("clip_architecture", True, "the architecture's gradient counts in clipping"),
+    ("statistics", "running", "evaluated with running statistics"),
 )

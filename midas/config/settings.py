@@ -58,6 +58,13 @@ class Search(Strict):
         description="whether the norm that is clipped counts the gradient of the architecture's last step too (most code on "
         "NAS-Bench-201: true)",
     )
+    statistics: Literal["batch", "running"] = Field(
+        "batch",
+        description="batch normalisation where the supernet is evaluated (the dump, `selection`, the attack of "
+        "`perturbation`): by the batch's own mean and variance, or by running ones, which every pass in training moves (DARTS; "
+        "needs fast: false). With running ones valid_loss and valid_accuracy of an epoch, and so `taken`, are those of the whole "
+        "validation half at its end",
+    )
     precision: Precision = Field("float32", description="bfloat16: automatic mixed precision")
     channels_last: bool = Field(True, description="memory layout of the maps; values differ by rounding only")
     fast: bool = Field(

@@ -90,6 +90,8 @@ def _cells_problems(space: Space, experiment: Experiment, key: str) -> Iterator[
             yield f"{key}.{name}.nesterov: true is not allowed with momentum 0"
         if search.cuda_graph and search.clip_architecture and search.order == "weights_first":
             yield f"{key}.{name}.cuda_graph: not allowed with clip_architecture and order 'weights_first'"
+        if search.statistics == "running" and search.fast:
+            yield f"{key}.{name}.statistics: 'running' is not allowed with fast: true; it keeps none"
 
 
 def _transfer_problems(plan: Plan, space: Space, experiment: Experiment, transfer: Transfer, key: str) -> Iterator[str]:

@@ -27,9 +27,9 @@ EXTRA = "extra_skip"
 """In the place of an operation's name: an extra skip connection; no space has it, so it can't be decoded."""
 
 
-def batch_norm(channels: int) -> nn.BatchNorm2d:
-    """BatchNorm of the search: no affine parameters, always the batch's own statistics."""
-    return nn.BatchNorm2d(channels, affine=False, track_running_stats=False)
+def batch_norm(channels: int, running: bool = False) -> nn.BatchNorm2d:
+    """BatchNorm of the search: no affine parameters, the batch's own statistics, in evaluation perhaps running ones."""
+    return nn.BatchNorm2d(channels, affine=False, track_running_stats=running)
 
 
 class Dense(nn.Module):
@@ -211,6 +211,16 @@ class Candidates(nn.Module):
         self.copies = max(map(len, separable), default=1)
         self.skipped: list[list[int]] = []
         self.reductions = nn.ModuleList()
+        self.ends: dict[int, nn.Module] = {}
+
+    def keep_statistics(self) -> None:
+        """Have running statistics of what ends the candidates; without `fast` alone, after `add_skips`."""
+        groups = [*zip((edges for _, edges in self.branches), self.operations, strict=True)]
+        groups += zip(self.skipped, self.reductions, strict=False)
+        normalised = [(edges, module) for edges, module in groups if module.normalised]
+        widths = [self.channels * (1 if isinstance(module, Pooling) else len(edges)) for edges, module in normalised]
+        self.norms = nn.ModuleList(batch_norm(width, running=True) for width in widths)
+        self.ends = {id(module): norm for (_, module), norm in zip(normalised, self.norms, strict=True)}
 
     def add_skips(self) -> None:
         """Have an extra skip connection on all edges: at stride 2 reductions with parameters of their own."""
@@ -276,7 +286,10 @@ class Candidates(nn.Module):
         raw = module(whole.raw, active, wide)
         if self.fast:
             return normalised(raw, grid) if module.normalised else unchanged(raw, grid)[0]
-        return plain(F.batch_norm(raw, None, None, training=True, eps=EPSILON) if module.normalised else raw, grid)
+        if module.normalised:
+            end = self.ends.get(id(module))
+            raw = F.batch_norm(raw, None, None, training=True, eps=EPSILON) if end is None else end(raw)
+        return plain(raw, grid)
 
     def _split(self, whole: Candidate, edges: int) -> Iterator[Candidate]:
         if whole.raw.shape[1] == self.channels:  # one edge, or one map for all edges

@@ -34,6 +34,7 @@ class Supernet(nn.Module):
 
     Attributes:
         epoch: that the search is in, from 0: a tensor [], so that what is recorded follows it.
+        tracked: whether running statistics are kept, and used in evaluation.
         whole: whether candidates are computed that have no weight in a pass, as what is recorded as a CUDA graph must be.
     """
 
@@ -53,7 +54,7 @@ class Supernet(nn.Module):
         super().__init__()
         self.space, self.mixing, self.merged, self.fast, self.triton = space, mixing, merged, fast, triton
         self.register_buffer("epoch", torch.zeros((), dtype=torch.int64), persistent=False)
-        self.whole = False
+        self.whole = self.tracked = False
         self.cells: list[SearchCell] = []
         self._shared: dict[str, Source] = {}
         self.skeleton = SKELETONS[space.family](self._make_cell, channels, cells, classes, norm=_network_norm)
@@ -93,6 +94,28 @@ class Supernet(nn.Module):
         """An epoch begins (from 0, a tensor [])."""
         if self.skip_weight is not None:
             self.skip_weight.begin(epoch)
+
+    def keep_statistics(self) -> None:
+        """From here on keep running statistics (momentum 0.1), which each pass in training moves; not with `fast`."""
+        assert not self.fast
+        self.tracked = True
+        for norm in [module for module in self.modules() if isinstance(module, nn.BatchNorm2d)]:
+            norm.track_running_stats = True
+            norm.running_mean, norm.running_var = torch.zeros(norm.num_features), torch.ones(norm.num_features)
+            norm.num_batches_tracked = torch.zeros((), dtype=torch.int64)
+        for cell in self.cells:
+            for candidates in cell.candidates:
+                if isinstance(candidates, Candidates):
+                    candidates.keep_statistics()
+
+    @contextmanager
+    def evaluated(self) -> Iterator[None]:
+        """Within, running statistics take the place of the batch's, where they are kept; they stay as they are."""
+        self.train(not self.tracked)
+        try:
+            yield
+        finally:
+            self.train()
 
     def hold(self, change: Change, first: bool = False) -> None:
         """From here on nodes mix with what a change makes of their weights, before or after those that are held already.

@@ -178,5 +178,7 @@ def make_supernet(composition: Composition, settings: Search, classes: int, devi
     merged = device.type == "cuda" if settings.merge_edges is None else settings.merge_edges
     how = {"merged": merged, "fast": settings.fast, "triton": settings.triton and device.type == "cuda"}
     supernet = composition.supernet(settings.channels, settings.cells, classes, **how)
+    if settings.statistics == "running":
+        supernet.keep_statistics()
     layout = torch.channels_last if settings.channels_last else torch.contiguous_format
     return supernet.to(device).to(memory_format=layout)

@@ -18,7 +18,7 @@ from midas.training.searching import Searching
 
 @torch.no_grad()
 def write_dump(path: Path, supernet: Supernet, batches: Iterable[Batch], labels: Tensor, classes: list[str]) -> float:
-    """Write p and pi of every image of the validation half, unaugmented and with batch statistics as in search (arch.npz).
+    """Write p and pi of every image of the validation half, unaugmented, as the supernet evaluates them (arch.npz).
 
     Args:
         path: of the dump.

@@ -134,13 +134,16 @@ class Searching:
         on_train, on_valid = self.sums.train, self.sums.valid
         p, alignment = on_valid.mean("p"), on_train.mean("alignment")
         assert p is not None
+        seen = Evaluated(on_valid.number("valid_loss"), on_valid.number("valid_accuracy"))
+        if self.settings.statistics == "running":
+            seen = self.evaluate()
         return {
             "epoch": epoch + 1,
             "lr": self.bilevel.lr(epoch),
             "train_loss": on_train.number("train_loss"),
             "train_accuracy": on_train.number("train_accuracy"),
-            "valid_loss": on_valid.number("valid_loss"),
-            "valid_accuracy": on_valid.number("valid_accuracy"),
+            "valid_loss": seen.loss,
+            "valid_accuracy": seen.accuracy,
             "entropy": on_valid.number("entropy"),
             **{f"p_{name}": float(p[:, :, o].mean()) for o, name in enumerate(self.composition.space.operations)},
             **({} if alignment is None else {"alignment": float(alignment)}),
@@ -158,7 +161,7 @@ class Searching:
 
     @torch.no_grad()
     def evaluate(self, change: Change | None = None) -> Evaluated:
-        """The supernet on the whole validation half, unaugmented, with batch statistics as in search.
+        """The supernet on the whole validation half, unaugmented, with batch statistics as in search or with running ones.
 
         Args:
             change: of its weights, of which nothing is left.
@@ -169,8 +172,9 @@ class Searching:
         supernet = self.bilevel.supernet
         triton, supernet.triton = supernet.triton, False  # its kernels are compiled for the size of a training batch
         whole = torch.zeros(2, dtype=torch.float64, device=self.device)
-        for x, y in in_order(self.valid, self.statistics, self.settings.batch_size):
-            whole += len(y) * torch.stack(self.bilevel.passes.loss(x, y))
+        with supernet.evaluated():
+            for x, y in in_order(self.valid, self.statistics, self.settings.batch_size):
+                whole += len(y) * torch.stack(self.bilevel.passes.loss(x, y))
         supernet.triton = triton
         return Evaluated(*(whole / len(self.valid)).tolist())
 

@@ -155,6 +155,10 @@ def test_parts_go_together(raw, keys):
             {"static": {"cuda_graph": True, "protocol": "A50"}},
             "search_of.static.cuda_graph: not allowed with clip_architecture and order 'weights_first'",
         ),
+        (
+            {"static": {"statistics": "running"}},
+            "search_of.static.statistics: 'running' is not allowed with fast: true; it keeps none",
+        ),
         ({"static": {"lr": -1}}, "search_of.static.lr: -1 is not allowed; input should be greater than or equal to 0"),
         ({"static": {"rate": 1}}, "search_of.static.rate: unknown key; allowed: protocol, channels, "),
     ],

@@ -39,14 +39,19 @@ def _robust(**changes: Any) -> Protocols:
     return {**_same(**changes), "robust": ("D50", changes)}
 
 
-DARTS: Protocols = {"nas_bench_201": ("A50", {}), "darts": ("D50", {})}
-SELECTED: Protocols = {**_same(), "nas_bench_201": ("N100", {"clip_architecture": False})}
+RUNNING: dict[str, Any] = {"statistics": "running"}
+"""In evaluation; said of those alone whose code was read for it."""
+DARTS: Protocols = {"nas_bench_201": ("A50", RUNNING), "darts": ("D50", RUNNING)}
+SELECTED: Protocols = {
+    "nas_bench_201": ("N100", {"clip_architecture": False, "statistics": "batch"}),
+    "darts": ("D50", {"statistics": "batch"}),
+}
 LAMBDA: dict[str, Any] = {"order": "weights_first", "valid_batches": "shuffled"}
 """Of the NAS-Bench-201 scripts in Lambda-DARTS's repository, which PC-DARTS is read from there as well."""
 OF_PARTS: dict[frozenset[str], Original] = {
     frozenset(): Original("DARTS-1st", DARTS, also="DARTS"),  # S1 to S4: order not stated
     frozenset({"unrolled"}): Original(
-        "DARTS-2nd", {**DARTS, "nas_bench_201": ("A50", {"order": "architecture_first"})}
+        "DARTS-2nd", {**DARTS, "nas_bench_201": ("A50", {"order": "architecture_first", **RUNNING})}
     ),
     frozenset({"flat"}): Original("A2M-DARTS", _same(epochs=50)),
     frozenset({"beta"}): Original("beta-DARTS", _same()),
@@ -59,7 +64,10 @@ OF_PARTS: dict[frozenset[str], Original] = {
     ),
     frozenset({"gumbel"}): Original(
         "GDAS",
-        {"nas_bench_201": ("A50", {"epochs": 250}), "darts": ("A50", {"epochs": 250, "cells": 6, "batch_size": 256})},
+        {
+            "nas_bench_201": ("A50", {"epochs": 250, **RUNNING}),
+            "darts": ("A50", {"epochs": 250, "cells": 6, "batch_size": 256, **RUNNING}),
+        },
     ),
     frozenset({"extra_skip"}): Original("DARTS-", _robust(valid_batches="shuffled")),
     frozenset({"oles"}): Original("OLES", _same()),
@@ -76,7 +84,10 @@ OF_PARTS: dict[frozenset[str], Original] = {
     ),
     frozenset({"dirichlet"}): Original("DrNAS", {"nas_bench_201": ("N100", {})}),  # elsewhere it has partial channels
 }
-PERTURBED = {"random": Original("SDARTS-RS", _robust()), "adversarial": Original("SDARTS-ADV", _robust())}
+PERTURBED = {
+    "random": Original("SDARTS-RS", _robust(**RUNNING)),
+    "adversarial": Original("SDARTS-ADV", _robust(**RUNNING)),
+}
 FAIR = Original(
     "FairDARTS",
     {"darts": ("D50", {"batch_size": 128, "lr": 0.005, "arch_lr": 3e-3, "arch_betas": (0.9, 0.999)})},
@@ -116,7 +127,11 @@ def differing(search: Search, original: Original, space: str) -> str:
         return "not stated"
     protocol, changes = original.protocols[space]
     theirs, ours = PROTOCOLS[protocol] | changes, search.model_dump(exclude=set(RATES))
-    found = [f"{key} {_text(value)} ({_text(theirs[key])})" for key, value in ours.items() if value != theirs[key]]
+    found = [
+        f"{key} {_text(value)} ({_text(theirs[key])})"
+        for key, value in ours.items()
+        if key in theirs and value != theirs[key]
+    ]
     return ", ".join(found) or "none"
 
 

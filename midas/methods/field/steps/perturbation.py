@@ -88,7 +88,7 @@ def attacked_change(
 
     A p' is that of all cells of a kind where weights are static, of each cell and image where p is theirs (attention): the values
     are then fixed, and what the weights learn through p goes on as if p' - p were constant. The original attacks in evaluation
-    mode with running statistics, which a supernet here doesn't keep: this one attacks with those of the batch.
+    mode with running statistics, this one with those of the batch unless running ones are kept (`Search.statistics`).
 
     Args:
         first: epsilon of the first epoch.
@@ -103,19 +103,20 @@ def attacked_change(
         cells = [group.index(number) for number in range(max(group) + 1)]  # the first of each group
         epsilon = radius(passes.epoch, first, last, epochs)
         offered = torch.stack([_offered(step, supernet.kinds[cell]) for cell in cells])
-        seen = passes.forward(step.train)
+        with supernet.evaluated():
+            seen = passes.forward(step.train)
         own = [supernet.cells[cell].p for cell in cells]  # those of a pass are multiplied by weights of edges, if any
         p, before = torch.stack([x for x in own if x is not None], 1), seen.loss.clone()
 
         def gradient(weights: Tensor) -> Tensor:
             leaf = weights.detach().requires_grad_()
-            with supernet.changed(Fixed(leaf, group)):
+            with supernet.changed(Fixed(leaf, group)), supernet.evaluated():
                 (found,) = passes.of_leaves(step.train, [leaf]).gradients
             return torch.zeros_like(leaf) if found is None else found
 
         start = clip_rows(p + epsilon * (2 * torch.rand_like(p) - 1) + offered)
         raised = attack(p + offered, start, gradient, epsilon, steps)
-        with supernet.changed(Fixed(raised, group)):
+        with supernet.changed(Fixed(raised, group)), supernet.evaluated():
             after = passes.forward(step.train).loss
         kept = torch.where(epsilon > 0, unless_it_fell(p, raised, before, after), p)
         return Fixed(kept, group, through=True)
