@@ -91,13 +91,13 @@ class Table:
     """A table.
 
     Attributes:
-        number: as in the paper.
+        number: as in the paper, or S1 and on for tables of this project's own.
         caption: sentences above it: what, size, seeds, what the spread is over, protocol.
         blocks: its parts.
         notes: sentences below it; marks and dashes that occur are explained by themselves.
     """
 
-    number: int
+    number: int | str
     caption: str
     blocks: list[Block]
     notes: list[str] = field(default_factory=list)
@@ -129,9 +129,9 @@ def write(table: Table, folder: Path) -> None:
     numbers = pd.concat([block.numbers for block in table.blocks])
     used = {name for name in TIDY if name in numbers and numbers[name].replace("", None).notna().any()}
     numbers = numbers.reindex(columns=[name for name in TIDY if name in used | ALWAYS])
-    write_text(folder / f"table_{table.number}.csv", numbers.to_csv(index=False, lineterminator="\n"))
-    write_text(folder / f"table_{table.number}.md", to_markdown(table))
-    write_text(folder / f"table_{table.number}.tex", to_latex(table))
+    write_text(folder / f"table_{str(table.number).lower()}.csv", numbers.to_csv(index=False, lineterminator="\n"))
+    write_text(folder / f"table_{str(table.number).lower()}.md", to_markdown(table))
+    write_text(folder / f"table_{str(table.number).lower()}.tex", to_latex(table))
 
 
 def to_markdown(table: Table) -> str:
