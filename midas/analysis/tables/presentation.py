@@ -148,7 +148,9 @@ def to_markdown(table: Table) -> str:
 def to_latex(table: Table) -> str:
     """The table for a paper; it needs the packages booktabs, longtable and caption, and may run over pages."""
     letters = _letters(table)
-    lines = [rf"\begingroup\footnotesize\setcounter{{table}}{{{table.number - 1}}}"]
+    own, place = str(table.number).startswith("S"), int(str(table.number).removeprefix("S"))
+    lines = [rf"\begingroup\footnotesize\setcounter{{table}}{{{place - 1}}}"]
+    lines += [r"\renewcommand{\thetable}{S\arabic{table}}"] if own else []
     lines += [rf"\captionof{{table}}{{{_latex(table.caption)}}}"]
     for block in table.blocks:
         frame = _frame(block, letters, LATEX_FORM).rename(columns=_latex)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from made_up_results import (
     NOTE,
@@ -16,7 +17,8 @@ from made_up_results import (
 from made_up_tables import NUMBERS, VARIANTS, Rendered, cells, full_config, own
 
 from midas.analysis.tables import making as tables
-from midas.analysis.tables.presentation import ALWAYS, LETTERS, TIDY
+from midas.analysis.tables import runs
+from midas.analysis.tables.presentation import ALWAYS, LETTERS, TIDY, Block, Column, Table, write
 from midas.plan.plan import Plan
 from midas.plan.runs import PresentRun
 
@@ -107,3 +109,14 @@ def test_a_note_is_text_in_markdown_and_latex(table: Callable[..., Rendered]) ->
         assert sign in NOTE
         assert written in latex
     assert r"\textbackslash{}frac" in latex
+
+
+def test_a_table_of_this_projects_own_is_numbered_apart(tmp_path: Path) -> None:
+    number = {"method": "midas", "quantity": "a", "mean": 1.5, "n": 1, "status": "measured", "missing": ""}
+    block = Block("", {"method": "Method"}, [Column("A", "a")], pd.DataFrame([{**runs.BLANK, **number}]))
+    write(Table("S2", "What it is.", [block], []), tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["table_s2.csv", "table_s2.md", "table_s2.tex"]
+    assert (tmp_path / "table_s2.md").read_text().startswith("**Table S2.** What it is.")
+    latex = (tmp_path / "table_s2.tex").read_text()
+    assert r"\setcounter{table}{1}" in latex
+    assert r"\renewcommand{\thetable}{S\arabic{table}}" in latex
