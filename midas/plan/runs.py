@@ -10,6 +10,7 @@ from midas.config import protocols
 from midas.config.keys import Config
 from midas.config.kinds import Strict
 from midas.config.method import ADDED, Method
+from midas.config.proxies import Proxies
 from midas.config.settings import Cost, Retrain, Search, Transfer
 from midas.images.datasets import Dataset
 from midas.running.limits import MACHINE
@@ -26,9 +27,14 @@ _PLACES: Any = {
         **dict.fromkeys(("results_dir", "figures_dir", "open_images", "device", "threads", "go_on_elsewhere"), True),
         "datasets": {"__all__": {"path"}},
         "experiments": {"__all__": {"transfer": {"workers"}}},
+        "proxies": {"robust": {"table"}},
     },
 }
 _MACHINE: Any = dict.fromkeys(("device", "threads", "go_on_elsewhere"), True)
+
+
+_YOUNGER = ("proxies",)
+"""Groups of a configuration that are younger than finished runs; one that isn't there doesn't change what they were told."""
 
 
 def _of_its_time(method: Any) -> Any:
@@ -125,6 +131,15 @@ class CostRun(OfContents):
     cost: Cost
 
 
+class ScoreRun(OfContents):
+    """Score some cells of a sample without training: those of its part number `chunk`."""
+
+    dataset: Dataset
+    proxies: Proxies
+    chunk: int
+    threads: int
+
+
 class PresentRun(Strict):
     """Draw one table or figure, or compute the statistics behind them, from files alone."""
 
@@ -144,6 +159,9 @@ def decisive(run: Strict) -> dict[str, Any]:
     for method in (*methods, *(m for group in groups for m in group.get("methods", {}).values())):
         for key in [key for key, before in ADDED.items() if method[key] == before]:
             del method[key]  # so that what was finished before there was that key stays
+    for group in groups:
+        for name in [name for name in _YOUNGER if name in group and group[name] is None]:
+            del group[name]
     experiments = [e for group in groups for e in group.get("experiments", [])]
     searches = [group["search"] for group in (*groups, *experiments) if isinstance(group.get("search"), dict)]
     for search in searches:
