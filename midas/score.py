@@ -14,11 +14,11 @@ import torch
 from midas.files.writing import write_table
 from midas.plan.runs import ScoreRun, decisive
 from midas.proxies.kept import Kept
-from midas.proxies.scoring import SCORES, drawn, one_batch, scores
+from midas.proxies.scoring import SCORES, one_batch, scores
 from midas.running.limits import leave_if_asked
 from midas.running.provenance import digest, write_metrics
 from midas.running.step import main
-from midas.spaces.benchmark import numbers
+from midas.spaces.benchmark import drawn, numbers
 from midas.spaces.genotype import parse
 
 

@@ -52,6 +52,8 @@ def metrics_files(plan: Plan) -> Iterator[tuple[str, Path]]:
         yield "cost", plan.root / experiment.space / experiment.dataset / "cost/metrics.json"
     for chunk in range(plan.config.proxies.chunks if plan.config.proxies else 0):
         yield "score", plan.chunk_folder(chunk) / "metrics.json"
+    if plan.config.proxies and (plan.config.nas_bench_201_table or plan.config.proxies.robust):
+        yield "accuracies", plan.accuracies_folder / "metrics.json"
     if plan.config.analysis:
         yield "statistics", plan.root / "analysis/metrics.json"
 

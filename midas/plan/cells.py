@@ -42,6 +42,11 @@ class Cells:
         """Folder of a part of the sample that is scored."""
         return self.root / "proxies" / f"chunk{chunk}"
 
+    @property
+    def accuracies_folder(self) -> Path:
+        """Folder of what the user's tables say of the scored cells."""
+        return self.root / "proxies" / "accuracies"
+
     def cell_folder(self, cell: Cell) -> Path:
         """Folder of one search."""
         return self.folder(cell.experiment.space, cell.experiment.dataset, cell.method, cell.seed)

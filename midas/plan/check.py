@@ -74,8 +74,10 @@ def _problems(plan: Plan) -> Iterator[str]:
     if config.analysis is not None:
         yield from _analysis_problems(plan, config.analysis)
     yield from proxies_problems(plan)
-    if config.proxies is not None and config.proxies.robust is not None:
-        robust = config.proxies.robust
+    robust = config.proxies.robust if config.proxies else None
+    if robust is not None and not (
+        (plan.accuracies_folder / "metrics.json").exists() and not os.path.exists(robust.table)
+    ):
         yield from _file_problems("proxies.robust", robust.table, lambda path: read_accuracies(path, robust.columns))
     yield from elsewhere(plan)
 

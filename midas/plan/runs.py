@@ -10,7 +10,7 @@ from midas.config import protocols
 from midas.config.keys import Config
 from midas.config.kinds import Strict
 from midas.config.method import ADDED, Method
-from midas.config.proxies import Proxies
+from midas.config.proxies import Proxies, Robust
 from midas.config.settings import Cost, Retrain, Search, Transfer
 from midas.images.datasets import Dataset
 from midas.running.limits import MACHINE
@@ -19,9 +19,10 @@ from midas.running.provenance import digest
 Device = Literal["auto", "cpu", "cuda"]
 
 _PLACES: Any = {
-    **dict.fromkeys(("genotype", "history", "table", "dump", "described", "opened", "contents"), True),
+    **dict.fromkeys(("genotype", "genotypes", "history", "table", "dump", "described", "opened", "contents"), True),
     "dataset": {"path", "download", "split"},
     "transfer": {"workers"},
+    "robust": {"table"},
     "config": {
         **dict.fromkeys(("data_root", "nas_bench_201_table", "nas_bench_201_cells", "cifar10_split", "claims"), True),
         **dict.fromkeys(("results_dir", "figures_dir", "open_images", "device", "threads", "go_on_elsewhere"), True),
@@ -138,6 +139,17 @@ class ScoreRun(OfContents):
     proxies: Proxies
     chunk: int
     threads: int
+
+
+class AccuraciesRun(OfContents):
+    """Look a sample of cells, and those that were found, up in the benchmark's table of so many `cells` and in a robust one."""
+
+    sample: int
+    seed: int
+    genotypes: list[str]
+    table: str | None
+    cells: int | None = None
+    robust: Robust | None = None
 
 
 class PresentRun(Strict):

@@ -14,6 +14,7 @@ from midas.images.contents import of_dataset, of_file
 from midas.images.datasets import Dataset, bytes_in_memory, resolve
 from midas.plan.cells import Cell, Cells
 from midas.plan.runs import (
+    AccuraciesRun,
     CostRun,
     DataRun,
     DecodeRun,
@@ -34,6 +35,7 @@ RUNS: dict[str, type[OfContents]] = {
     "transfer": TransferRun,
     "cost": CostRun,
     "score": ScoreRun,
+    "accuracies": AccuraciesRun,
 }
 """What steps are told that read files of the user."""
 
@@ -94,7 +96,7 @@ class Told(Cells):
         """What one step is told.
 
         Args:
-            step: "data", "search", "decode", "lookup", "retrain", "transfer", "cost" or "score".
+            step: "data", "search", "decode", "lookup", "retrain", "transfer", "cost", "score" or "accuracies".
             space: name of the space, as in the folder of the run.
             dataset: name of the data set.
             method: name of the method.
@@ -103,8 +105,8 @@ class Told(Cells):
         """
         if step == "data":
             return self._data_run(dataset)
-        if step == "score":
-            return self._score_run(int(chunk))
+        if step in ("score", "accuracies"):
+            return self._score_run(int(chunk)) if step == "score" else self._accuracies_run()
         experiment = self.experiment(space, dataset)
         if step == "cost":
             return self._cost_run(experiment)
@@ -148,8 +150,8 @@ class Told(Cells):
         folder = self.folder(space, dataset, method, int(seed)) / step
         if step in ("data", "cost"):
             folder = self.root / "data" / dataset if step == "data" else self.root / space / dataset / "cost"
-        if step == "score":
-            folder = self.chunk_folder(int(chunk))
+        if step in ("score", "accuracies"):
+            folder = self.chunk_folder(int(chunk)) if step == "score" else self.accuracies_folder
         try:
             told = json.loads((folder / "metrics.json").read_text())["config"]
             return RUNS[step].model_validate(told)
@@ -164,6 +166,9 @@ class Told(Cells):
         """
         if step == "lookup":
             return of_file(self.config.nas_bench_201_table)
+        if step == "accuracies":
+            robust = self.config.proxies and self.config.proxies.robust
+            return of_file(self.config.nas_bench_201_table) + of_file(robust.table if robust else None)
         halves = step in ("search", "cost")  # which alone read index lists
         if step == "transfer":
             transfer = self.experiment(space, dataset).transfer
@@ -251,6 +256,20 @@ class Told(Cells):
         # of robust accuracies, and of how many cells there are beside, no score knows
         asked = proxies.model_copy(update={"robust": None, "sample": min(proxies.sample, (chunk + 1) * proxies.chunk)})
         return ScoreRun(dataset=self.dataset(proxies.dataset), proxies=asked, chunk=chunk, threads=self.config.threads)
+
+    def _accuracies_run(self) -> AccuraciesRun:
+        config, proxies = self.config, self.config.proxies
+        assert proxies is not None
+        looked_up = self.evaluation("nas_bench_201") == "lookup"
+        found = self.cells("nas_bench_201", evaluated=True) if looked_up else iter(())
+        return AccuraciesRun(
+            sample=proxies.sample,
+            seed=proxies.seed,
+            genotypes=[self._genotype(cell) for cell in found],
+            table=config.nas_bench_201_table,
+            cells=config.nas_bench_201_cells,
+            robust=proxies.robust,
+        )
 
     def _genotype(self, cell: Cell) -> str:
         return str(self.cell_folder(cell) / "decode/genotype.json")

@@ -1,8 +1,8 @@
 """CRoZe (Ha, Kim and Hwang, NeurIPS 2023): how alike a network and its perturbed copy are on clean and attacked images.
 
 Two readings of one idea. `code_scores` computes what the authors' code does (HyeonjeongHa/CRoZe,
-zero_cost_methods/pruners/measures/croze.py), `paper_scores` the formula of the paper. Its constants beta and gamma, and which maps
-count as features of a layer, were not to be read in the paper: they are this project's choice.
+zero_cost_methods/pruners/measures/croze.py), `paper_scores` the formula of the paper. Its constants beta and gamma, and what
+counts as the features of a layer, were not to be read in the paper: they are this project's choice.
 """
 
 from __future__ import annotations

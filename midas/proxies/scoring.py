@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import random
 from typing import NamedTuple
 
 import torch
@@ -16,7 +15,6 @@ from midas.images.seeds import seed_step
 from midas.proxies.classic import gradient_norms, parameters, synflow_scores
 from midas.proxies.networks import make_network, probe_by_stages
 from midas.proxies.robust import Constants, code_scores, outputs, paper_pair, paper_scores, total
-from midas.spaces import benchmark
 from midas.spaces.genotype import Genotype
 
 STREAM = "proxies"
@@ -94,10 +92,3 @@ def scores(
     found["grad_norm"] = sum(gradient_norms(pair.clean).values())
     found["params"] = float(parameters(network))
     return {name: found[name] if math.isfinite(found[name]) else math.nan for name in SCORES}
-
-
-def drawn(count: int, seed: int) -> list[str]:
-    """Cells of NAS-Bench-201 as text, each once, drawn by the seed alone: a smaller sample is the beginning of a larger one."""
-    cells = list(benchmark.numbers())
-    random.Random(f"{STREAM} {seed}").shuffle(cells)
-    return cells[:count]

@@ -11,6 +11,13 @@ from pathlib import Path
 from midas.files.texts import read_text
 from midas.spaces.benchmark import Rows, numbers
 
+CLEAN = {
+    "c10_test_acc_200": "CIFAR-10 test",
+    "c100_test_acc_200": "CIFAR-100 test",
+    "in16_test_acc_200": "ImageNet16-120 test",
+}
+"""Columns of the benchmark's table that scores are set against, and their names for readers."""
+
 
 def read_accuracies(path: Path, columns: Sequence[str]) -> Rows:
     """Some columns of a table, checked; a file that has not changed is read once.

@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from midas.analysis.results import load_metrics, load_table
 from midas.plan.plan import Plan
-from midas.spaces.accuracies import read_accuracies
-from midas.spaces.benchmark import Rows, read_table
-
-CLEAN = {
-    "c10_test_acc_200": "CIFAR-10 test",
-    "c100_test_acc_200": "CIFAR-100 test",
-    "in16_test_acc_200": "ImageNet16-120 test",
-}
-"""Columns of the benchmark's table that scores are set against, and their names for readers."""
+from midas.spaces.accuracies import CLEAN
 
 
 @dataclass(frozen=True)
@@ -61,28 +52,30 @@ def read_sample(plan: Plan) -> Sample:
     return Sample(whole.drop(columns="index").astype(float), seconds / len(whole), " / ".join(sorted(devices)))
 
 
-def accuracies(plan: Plan) -> tuple[dict[str, Rows], dict[str, str]]:
-    """Accuracies by column, from the benchmark's table and from the user's of robust ones.
+def accuracies(plan: Plan) -> tuple[pd.DataFrame, dict[str, str]]:
+    """Accuracies of the scored cells and of those that searches found.
 
     Returns:
-        Column -> cell -> column -> percent (all columns of the table that it is from); column -> name for readers.
+        A row for each cell, index arch, columns are the accuracies that are known, in percent; column -> name for readers, also
+        of those for which no table is named.
 
     Raises:
-        ValueError: a table can't be read.
+        ValueError: the file of them is missing or damaged.
     """
-    config, found, names = plan.config, dict[str, Rows](), dict(CLEAN)
-    if config.nas_bench_201_table:
-        clean = read_table(Path(config.nas_bench_201_table), config.nas_bench_201_cells)
-        found |= dict.fromkeys(CLEAN, clean)
-    if config.proxies is not None and config.proxies.robust is not None:
-        robust = config.proxies.robust
-        rows = read_accuracies(Path(robust.table), robust.columns)
-        found |= dict.fromkeys(robust.columns, rows)
+    config, names = plan.config, dict(CLEAN)
+    robust = config.proxies.robust if config.proxies else None
+    known = list(CLEAN) if config.nas_bench_201_table else []
+    if robust is not None:
         names |= {name: name for name in robust.columns}
-    return found, names
+        known += robust.columns
+    if not known:
+        return pd.DataFrame(), names
+    table = load_table(plan.accuracies_folder / "accuracies.csv", ["arch", *known])
+    return table.set_index("arch")[known].astype(float), names
 
 
-def values_of(cells: list[str], column: str, tables: dict[str, Rows]) -> np.ndarray:
-    """Accuracies of some cells [n]; NaN of those that no table holds."""
-    rows = tables.get(column, {})
-    return np.array([rows[cell][column] if cell in rows else np.nan for cell in cells])
+def values_of(cells: list[str], column: str, table: pd.DataFrame) -> np.ndarray:
+    """Accuracies of some cells [n]; NaN of those that are in no table."""
+    if column not in table:
+        return np.full(len(cells), np.nan)
+    return table[column].reindex(cells).to_numpy()

@@ -17,7 +17,6 @@ from midas.analysis.tables import runs, wording
 from midas.analysis.tables.presentation import Block, Column, Table, write
 from midas.plan.plan import Plan
 from midas.plan.runs import PresentRun
-from midas.spaces.benchmark import Rows
 
 SIZE = "params"
 NO_TABLE = "no table of the benchmark is named, so accuracies of cells that weren't trained aren't known"
@@ -27,10 +26,12 @@ NOTES = (
     "Rank correlations: Spearman, over the scored cells, which a seed drew from all 15,625 whatever their accuracies; in "
     f"brackets the {INTERVAL}.",
     "CRoZe's code variant and SynFlow grow with the number of weights: read them beside params.",
+)
+OF_PICKS = (
     "Searches: mean and standard deviation over them; cells: how many there are. Picks: the cell of the highest score among so "
     "many cells of the sample; mean and standard deviation over all draws of so many, exact. They are as many as searches of a "
     "method, as the cells that one method's searches decoded on their way at most, and as were scored.",
-    "The tables of accuracies are read here alone, after all searches: no score and no search knows them.",
+    "The tables of accuracies are read after all searches, for this table alone: no score and no search knows them.",
     "Seconds: of one search, or of the scores of so many cells (all scores of a cell together), each as measured where it ran.",
 )
 
@@ -53,7 +54,7 @@ def table(plan: Plan) -> Table:
     if plan.config.proxies is None:
         raise ValueError(f"proxies: missing; size {plan.config.size} asks for no scores")
     sample, (tables, names) = read_sample(plan), accuracies(plan)
-    searches = list(found_by(plan, sorted(tables)))
+    searches = list(found_by(plan, [str(name) for name in tables.columns]))
     proxies, n = plan.config.proxies, len(sample.scores)
     network = f"{proxies.channels} channels, {wording.counted(proxies.cells, 'cell')} a stage, one batch of {proxies.batch_size}"
     what = (
@@ -64,21 +65,24 @@ def table(plan: Plan) -> Table:
     ranks = pd.DataFrame(list(_ranks(plan, sample, tables, names)))
     heading = "Rank correlation of each score with accuracies, and with the number of parameters"
     blocks = [Block(heading, {"method": "Score"}, columns, ranks)]
+    notes = [*NOTES, f"Scored on {sample.device}."]
+    if tables.empty:
+        return Table("S3", what, blocks, notes)
+    notes[len(NOTES) : len(NOTES)] = OF_PICKS
     rows = pd.DataFrame([*_found(searches, tables, names), *_picks(plan, sample, tables, names, searches)])
     keys = {"group": "Chosen by", "method": "Name", "n": "Cells"}
     columns = [Column(title, name) for name, title in names.items()] + [Column("Seconds", "seconds", digits=1)]
     blocks.append(
         Block("What searches found, and what a score would have picked from as many cells", keys, columns, rows)
     )
-    times = [f"Scored on {sample.device}."]
-    return Table("S3", what, blocks, [*NOTES, *times])
+    return Table("S3", what, blocks, notes)
 
 
 def _source(plan: Plan) -> str:
     return f"{plan.chunk_folder(0).parent.as_posix()}/chunk*/scores.csv"
 
 
-def _ranks(plan: Plan, sample: Sample, tables: dict[str, Rows], names: dict[str, str]) -> Iterator[dict[str, Any]]:
+def _ranks(plan: Plan, sample: Sample, tables: pd.DataFrame, names: dict[str, str]) -> Iterator[dict[str, Any]]:
     """A row for each score and each column that it is set against."""
     cells = list(sample.scores.index)
     others = {name: values_of(cells, name, tables) for name in names} | {SIZE: sample.scores[SIZE].to_numpy()}
@@ -94,7 +98,7 @@ def _ranks(plan: Plan, sample: Sample, tables: dict[str, Rows], names: dict[str,
             yield {**row, "missing": TOO_FEW if np.isnan(found.value) else ""}
 
 
-def _found(searches: list[Found], tables: dict[str, Rows], names: dict[str, str]) -> Iterator[dict[str, Any]]:
+def _found(searches: list[Found], tables: pd.DataFrame, names: dict[str, str]) -> Iterator[dict[str, Any]]:
     """Rows of what searches found: mean and deviation over them."""
     for found in searches:
         row = {**runs.BLANK, "space": "nas_bench_201", "dataset": found.dataset, "method": found.method}
@@ -113,11 +117,11 @@ def _found(searches: list[Found], tables: dict[str, Rows], names: dict[str, str]
 
 
 def _picks(
-    plan: Plan, sample: Sample, tables: dict[str, Rows], names: dict[str, str], searches: list[Found]
+    plan: Plan, sample: Sample, tables: pd.DataFrame, names: dict[str, str], searches: list[Found]
 ) -> Iterator[dict[str, Any]]:
     """Rows of what each score would have picked from as many cells, and of a random cell."""
     whole = len(sample.scores)
-    wanted = {len(plan.config.seeds), max((len(found.seen) for found in searches), default=1), whole}
+    wanted = {len(plan.config.seeds), max((len(found.seen) for found in searches), default=1), whole} - {1}
     for score in [*sample.scores, None]:
         for m in sorted(wanted) if score else [1]:
             if m <= whole:
