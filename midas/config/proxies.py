@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from midas.config.kinds import Cells, Location, Name, Positive, Strict
-from midas.spaces.benchmark import CELLS
+from midas.spaces.benchmark import CELLS, COLUMNS
+
+TAKEN = {*COLUMNS, "params", "seconds"}
+"""What no column of robust accuracies can be called."""
 
 
 class Robust(Strict):
@@ -16,9 +19,17 @@ class Robust(Strict):
     table: Location = Field(description="csv file (may be compressed) with a column arch and those of the key columns")
     columns: list[str] = Field(min_length=1, description="its columns with robust accuracies, in percent")
 
+    @field_validator("columns")
+    @classmethod
+    def _names_of_their_own(cls, columns: list[str]) -> list[str]:
+        """A column has its name in the table of results too, where clean accuracies and others have theirs."""
+        if taken := [name for name in columns if name in TAKEN or columns.count(name) > 1]:
+            raise ValueError(f"{taken[0]} is taken, or there twice")
+        return columns
+
 
 class Proxies(Strict):
-    """Scores without training (CRoZe, SynFlow, gradient norm, parameters) of cells of NAS-Bench-201 drawn at random: table S3."""
+    """Scores without training of cells of NAS-Bench-201 that are drawn at random: table S3."""
 
     dataset: Name = Field(
         description="whose images the scores are computed on: as of an experiment, its images in memory"

@@ -81,6 +81,11 @@ def test_the_data_of_scores_alone_are_made_ready():
             "proxies.robust: no.csv: not a readable table: No such file",
         ),
         ({"robust": {"table": "no.csv", "columns": []}}, "proxies.robust.columns: [] is not allowed"),
+        (
+            {"robust": {"table": "no.csv", "columns": ["c10_test_acc_200"]}},
+            "proxies.robust.columns: ['c10_test_acc_200'] is not allowed; c10_test_acc_200 is taken, or there twice",
+        ),
+        ({"robust": {"table": "no.csv", "columns": ["a", "a"]}}, "proxies.robust.columns: ['a', 'a'] is not allowed"),
     ],
 )
 def test_wrong_keys_end_in_one_line(keys, line):
