@@ -14,8 +14,8 @@ from midas.files.writing import write_table
 from midas.plan.runs import AccuraciesRun
 from midas.running.provenance import write_metrics
 from midas.running.step import main
-from midas.spaces.accuracies import CLEAN, read_accuracies
-from midas.spaces.benchmark import Rows, drawn, read_table
+from midas.spaces.accuracies import CLEAN, drawn, read_accuracies
+from midas.spaces.benchmark import Rows, read_table
 from midas.spaces.genotype import load
 
 

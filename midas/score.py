@@ -18,7 +18,8 @@ from midas.proxies.scoring import SCORES, one_batch, scores
 from midas.running.limits import leave_if_asked
 from midas.running.provenance import digest, write_metrics
 from midas.running.step import main
-from midas.spaces.benchmark import drawn, numbers
+from midas.spaces.accuracies import drawn
+from midas.spaces.benchmark import numbers
 from midas.spaces.genotype import parse
 
 

@@ -17,6 +17,7 @@ from midas.running.provenance import ROOT
 from midas.running.step import main
 from midas.score import score
 from midas.spaces import benchmark
+from midas.spaces.accuracies import drawn
 
 SMALL = Proxies(dataset="digits", sample=7, chunk=3, channels=2, cells=1)
 RUN = ScoreRun(dataset=KNOWN["digits"], proxies=SMALL, chunk=0, threads=1)
@@ -36,7 +37,7 @@ def whole(tmp_path_factory):
 
 def test_each_cell_of_the_part_has_its_scores(whole):
     found = rows(whole)
-    assert [row["arch"] for row in found] == benchmark.drawn(7, SMALL.seed)[:3]
+    assert [row["arch"] for row in found] == drawn(7, SMALL.seed)[:3]
     assert [int(row["index"]) for row in found] == [benchmark.numbers()[row["arch"]] for row in found]
     assert list(found[0]) == ["index", "arch", *SCORES]
     assert all(float(row[name]) >= 0 for row in found for name in SCORES)
@@ -48,7 +49,7 @@ def test_each_cell_of_the_part_has_its_scores(whole):
 
 def test_the_last_part_is_what_is_left(tmp_path):
     score(RUN.model_copy(update={"chunk": 2}), tmp_path / "chunk2")
-    assert [row["arch"] for row in rows(tmp_path / "chunk2")] == benchmark.drawn(7, SMALL.seed)[6:]
+    assert [row["arch"] for row in rows(tmp_path / "chunk2")] == drawn(7, SMALL.seed)[6:]
 
 
 def test_a_killed_job_goes_on_with_the_next_cell(whole, tmp_path, monkeypatch):
@@ -67,7 +68,7 @@ def test_a_killed_job_goes_on_with_the_next_cell(whole, tmp_path, monkeypatch):
     kept = tmp_path / "chunk0_checkpoint/scores.jsonl"
     kept.write_text(kept.read_text()[:-5])  # the line was cut off as it was written
     score(RUN, folder)
-    cells = benchmark.drawn(7, SMALL.seed)[:3]
+    cells = drawn(7, SMALL.seed)[:3]
     assert calls == [*cells, *cells[1:]]  # the first isn't scored again
     assert (folder / "scores.csv").read_bytes() == (whole / "scores.csv").read_bytes()
     assert not kept.exists()

@@ -1,9 +1,10 @@
-"""Further accuracies of NAS-Bench-201's cells, in a csv file that the user names: robust ones, say. Nothing here needs torch."""
+"""A sample of NAS-Bench-201's cells, and further accuracies of its cells in a csv file that the user names: robust ones, say."""
 
 from __future__ import annotations
 
 import csv
 import io
+import random
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -17,6 +18,13 @@ CLEAN = {
     "in16_test_acc_200": "ImageNet16-120 test",
 }
 """Columns of the benchmark's table that scores are set against, and their names for readers."""
+
+
+def drawn(count: int, seed: int) -> list[str]:
+    """Cells as text, each once, drawn at random by the seed alone: a smaller sample is the beginning of a larger one."""
+    cells = list(numbers())
+    random.Random(f"sample {seed}").shuffle(cells)
+    return cells[:count]
 
 
 def read_accuracies(path: Path, columns: Sequence[str]) -> Rows:

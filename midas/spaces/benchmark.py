@@ -61,13 +61,6 @@ def numbers() -> dict[str, int]:
     return {cell: number for number, cell in enumerate(cells)}
 
 
-def drawn(count: int, seed: int) -> list[str]:
-    """Cells as text, each once, drawn at random by the seed alone: a smaller sample is the beginning of a larger one."""
-    cells = list(numbers())
-    random.Random(f"sample {seed}").shuffle(cells)
-    return cells[:count]
-
-
 def read_table(path: Path, cells: int | None = None) -> Rows:
     """The rows of a table, checked; a file that has not changed is read once.
 

@@ -14,8 +14,8 @@ from midas.analysis.run_facts import metrics_files
 from midas.config.keys import Config
 from midas.plan.plan import Plan
 from midas.plan.runs import AccuraciesRun
-from midas.spaces.accuracies import CLEAN
-from midas.spaces.benchmark import COLUMNS, drawn, numbers
+from midas.spaces.accuracies import CLEAN, drawn
+from midas.spaces.benchmark import COLUMNS, numbers
 from midas.spaces.genotype import parse
 
 COUNT = 40
