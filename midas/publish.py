@@ -36,7 +36,7 @@ IMAGES = 1_250
 FEW = 100
 """Of other dumps, of which tables and figures show moments alone."""
 
-BESIDE = ("history.csv", "steps.csv", "log.txt")
+BESIDE = ("history.csv", "steps.csv", "scores.csv", "accuracies.csv", "log.txt")
 """What is copied with a metrics.json where it is there."""
 
 EMBEDDED = ("digits", "digit_pairs")

@@ -38,7 +38,8 @@ class Facts:
 def metrics_files(plan: Plan) -> Iterator[tuple[str, Path]]:
     """Step and `metrics.json` of every run of a configuration."""
     transfers = [e.transfer.dataset for e in plan.config.experiments if e.transfer]
-    for dataset in dict.fromkeys([*(e.dataset for e in plan.config.experiments), *transfers]):
+    scored = [plan.config.proxies.dataset] if plan.config.proxies else []
+    for dataset in dict.fromkeys([*(e.dataset for e in plan.config.experiments), *transfers, *scored]):
         yield "data", plan.root / "data" / dataset / "metrics.json"
     for cell in plan.cells(searched=True):
         yield "search", plan.cell_folder(cell) / "search/metrics.json"
@@ -49,6 +50,10 @@ def metrics_files(plan: Plan) -> Iterator[tuple[str, Path]]:
         yield "transfer", plan.cell_folder(cell) / "transfer/metrics.json"
     for experiment in plan.costs():
         yield "cost", plan.root / experiment.space / experiment.dataset / "cost/metrics.json"
+    for chunk in range(plan.config.proxies.chunks if plan.config.proxies else 0):
+        yield "score", plan.chunk_folder(chunk) / "metrics.json"
+    if plan.config.proxies and (plan.config.nas_bench_201_table or plan.config.proxies.robust):
+        yield "accuracies", plan.accuracies_folder / "metrics.json"
     if plan.config.analysis:
         yield "statistics", plan.root / "analysis/metrics.json"
 

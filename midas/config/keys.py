@@ -16,6 +16,7 @@ from midas.config.kinds import Location, Name, Positive, Strict
 from midas.config.method import Method
 from midas.config.parts import PARTS
 from midas.config.protocols import expanded
+from midas.config.proxies import Proxies, Robust
 from midas.config.settings import Cost, Retrain, Search, SearchChanges, Transfer, UserDataset
 from midas.spaces.benchmark import CELLS
 
@@ -135,6 +136,9 @@ class Config(Strict):
     analysis: Analysis | None = Field(
         None, description="what figures 1 to 5 look into; null: those figures are left out"
     )
+    proxies: Proxies | None = Field(
+        None, description="scores without training, on cells drawn at random: table S3; null: none"
+    )
 
 
 class ConfigError(ValueError):
@@ -205,6 +209,7 @@ def table() -> str:
     ]
     groups += [("experiments[].retrain", Retrain), ("experiments[].transfer", Transfer), ("experiments[].cost", Cost)]
     groups += [("datasets.NAME", UserDataset), ("analysis", Analysis)]
+    groups += [("proxies", Proxies), ("proxies.robust", Robust)]
     lines = []
     for prefix, model in groups:
         title = f"`{prefix}`" if prefix else "Top level"

@@ -38,6 +38,15 @@ class Cells:
         """Folder of one search and of what follows from it: one axis a folder."""
         return self.root / space / dataset / method / f"seed{seed}"
 
+    def chunk_folder(self, chunk: int) -> Path:
+        """Folder of a part of the sample that is scored."""
+        return self.root / "proxies" / f"chunk{chunk}"
+
+    @property
+    def accuracies_folder(self) -> Path:
+        """Folder of what the user's tables say of the scored cells."""
+        return self.root / "proxies" / "accuracies"
+
     def cell_folder(self, cell: Cell) -> Path:
         """Folder of one search."""
         return self.folder(cell.experiment.space, cell.experiment.dataset, cell.method, cell.seed)

@@ -10,6 +10,7 @@ from midas.config import protocols
 from midas.config.keys import Config
 from midas.config.kinds import Strict
 from midas.config.method import ADDED, Method
+from midas.config.proxies import Proxies, Robust
 from midas.config.settings import Cost, Retrain, Search, Transfer
 from midas.images.datasets import Dataset
 from midas.running.limits import MACHINE
@@ -18,17 +19,23 @@ from midas.running.provenance import digest
 Device = Literal["auto", "cpu", "cuda"]
 
 _PLACES: Any = {
-    **dict.fromkeys(("genotype", "history", "table", "dump", "described", "opened", "contents"), True),
+    **dict.fromkeys(("genotype", "genotypes", "history", "table", "dump", "described", "opened", "contents"), True),
     "dataset": {"path", "download", "split"},
     "transfer": {"workers"},
+    "robust": {"table"},
     "config": {
         **dict.fromkeys(("data_root", "nas_bench_201_table", "nas_bench_201_cells", "cifar10_split", "claims"), True),
         **dict.fromkeys(("results_dir", "figures_dir", "open_images", "device", "threads", "go_on_elsewhere"), True),
         "datasets": {"__all__": {"path"}},
         "experiments": {"__all__": {"transfer": {"workers"}}},
+        "proxies": {"robust": {"table"}},
     },
 }
 _MACHINE: Any = dict.fromkeys(("device", "threads", "go_on_elsewhere"), True)
+
+
+_YOUNGER = ("proxies",)
+"""Groups of a configuration that are younger than finished runs; one that isn't there doesn't change what they were told."""
 
 
 def _of_its_time(method: Any) -> Any:
@@ -125,6 +132,26 @@ class CostRun(OfContents):
     cost: Cost
 
 
+class ScoreRun(OfContents):
+    """Score some cells of a sample without training: those of its part number `chunk`."""
+
+    dataset: Dataset
+    proxies: Proxies
+    chunk: int
+    threads: int
+
+
+class AccuraciesRun(OfContents):
+    """Look a sample of cells, and those that were found, up in the benchmark's table of so many `cells` and in a robust one."""
+
+    sample: int
+    seed: int
+    genotypes: list[str]
+    table: str | None
+    cells: int | None = None
+    robust: Robust | None = None
+
+
 class PresentRun(Strict):
     """Draw one table or figure, or compute the statistics behind them, from files alone."""
 
@@ -144,6 +171,9 @@ def decisive(run: Strict) -> dict[str, Any]:
     for method in (*methods, *(m for group in groups for m in group.get("methods", {}).values())):
         for key in [key for key, before in ADDED.items() if method[key] == before]:
             del method[key]  # so that what was finished before there was that key stays
+    for group in groups:
+        for name in [name for name in _YOUNGER if name in group and group[name] is None]:
+            del group[name]
     experiments = [e for group in groups for e in group.get("experiments", [])]
     searches = [group["search"] for group in (*groups, *experiments) if isinstance(group.get("search"), dict)]
     for search in searches:

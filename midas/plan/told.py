@@ -14,12 +14,14 @@ from midas.images.contents import of_dataset, of_file
 from midas.images.datasets import Dataset, bytes_in_memory, resolve
 from midas.plan.cells import Cell, Cells
 from midas.plan.runs import (
+    AccuraciesRun,
     CostRun,
     DataRun,
     DecodeRun,
     LookupRun,
     OfContents,
     RetrainRun,
+    ScoreRun,
     SearchRun,
     TransferRun,
     decisive,
@@ -32,6 +34,8 @@ RUNS: dict[str, type[OfContents]] = {
     "retrain": RetrainRun,
     "transfer": TransferRun,
     "cost": CostRun,
+    "score": ScoreRun,
+    "accuracies": AccuraciesRun,
 }
 """What steps are told that read files of the user."""
 
@@ -70,26 +74,39 @@ class Told(Cells):
         for experiment in self.config.experiments:
             if experiment.dataset == name:
                 return DataRun(dataset=self.dataset(name))
+        if self.config.proxies and self.config.proxies.dataset == name:
+            return DataRun(dataset=self.dataset(name))
         transfers = (e.transfer for e in self.config.experiments if e.transfer and e.transfer.dataset == name)
         dataset = self.transfer_dataset(next(transfers))
         return DataRun(dataset=dataset, in_memory=False, opened=self.config.open_images)
 
-    def run(self, step: str, space: str = "", dataset: str = "", method: str = "", seed: str | int = 0) -> str:
+    def run(self, step: str, *names: str | int, **others: str | int) -> str:
         """The resolved JSON of one step, see `resolved`."""
-        return self.resolved(step, space, dataset, method, seed).model_dump_json()
+        return self.resolved(step, *names, **others).model_dump_json()  # type: ignore[arg-type]
 
-    def resolved(self, step: str, space: str = "", dataset: str = "", method: str = "", seed: str | int = 0) -> Strict:
+    def resolved(
+        self,
+        step: str,
+        space: str = "",
+        dataset: str = "",
+        method: str = "",
+        seed: str | int = 0,
+        chunk: str | int = 0,
+    ) -> Strict:
         """What one step is told.
 
         Args:
-            step: "data", "search", "decode", "lookup", "retrain", "transfer" or "cost".
+            step: "data", "search", "decode", "lookup", "retrain", "transfer", "cost", "score" or "accuracies".
             space: name of the space, as in the folder of the run.
             dataset: name of the data set.
             method: name of the method.
             seed: the seed.
+            chunk: the part of the sample that is scored, from 0.
         """
         if step == "data":
             return self._data_run(dataset)
+        if step in ("score", "accuracies"):
+            return self._score_run(int(chunk)) if step == "score" else self._accuracies_run()
         experiment = self.experiment(space, dataset)
         if step == "cost":
             return self._cost_run(experiment)
@@ -126,11 +143,15 @@ class Told(Cells):
                 raise
             return finished
 
-    def _told(self, step: str, space: str = "", dataset: str = "", method: str = "", seed: str = "0") -> Strict | None:
+    def _told(
+        self, step: str, space: str = "", dataset: str = "", method: str = "", seed: str = "0", chunk: str = "0"
+    ) -> Strict | None:
         """What a step was told that has finished."""
         folder = self.folder(space, dataset, method, int(seed)) / step
         if step in ("data", "cost"):
             folder = self.root / "data" / dataset if step == "data" else self.root / space / dataset / "cost"
+        if step in ("score", "accuracies"):
+            folder = self.chunk_folder(int(chunk)) if step == "score" else self.accuracies_folder
         try:
             told = json.loads((folder / "metrics.json").read_text())["config"]
             return RUNS[step].model_validate(told)
@@ -145,11 +166,17 @@ class Told(Cells):
         """
         if step == "lookup":
             return of_file(self.config.nas_bench_201_table)
+        if step == "accuracies":
+            robust = self.config.proxies and self.config.proxies.robust
+            return of_file(self.config.nas_bench_201_table) + of_file(robust.table if robust else None)
         halves = step in ("search", "cost")  # which alone read index lists
         if step == "transfer":
             transfer = self.experiment(space, dataset).transfer
             assert transfer is not None
             dataset = transfer.dataset
+        if step == "score":
+            assert self.config.proxies is not None
+            dataset = self.config.proxies.dataset
         found = self.dataset(dataset)
         if found.kind == "folder" and not (self.config.open_images or self._data_run(dataset).in_memory):
             return ""  # too many to be looked at
@@ -221,6 +248,27 @@ class Told(Cells):
             search=experiment.search,
             cost=experiment.cost,
             **self._machine(self.config.seeds[0]),
+        )
+
+    def _score_run(self, chunk: int) -> ScoreRun:
+        proxies = self.config.proxies
+        assert proxies is not None
+        # of robust accuracies, and of how many cells there are beside, no score knows
+        asked = proxies.model_copy(update={"robust": None, "sample": min(proxies.sample, (chunk + 1) * proxies.chunk)})
+        return ScoreRun(dataset=self.dataset(proxies.dataset), proxies=asked, chunk=chunk, threads=self.config.threads)
+
+    def _accuracies_run(self) -> AccuraciesRun:
+        config, proxies = self.config, self.config.proxies
+        assert proxies is not None
+        looked_up = self.evaluation("nas_bench_201") == "lookup"
+        found = self.cells("nas_bench_201", evaluated=True) if looked_up else iter(())
+        return AccuraciesRun(
+            sample=proxies.sample,
+            seed=proxies.seed,
+            genotypes=[self._genotype(cell) for cell in found],
+            table=config.nas_bench_201_table,
+            cells=config.nas_bench_201_cells,
+            robust=proxies.robust,
         )
 
     def _genotype(self, cell: Cell) -> str:

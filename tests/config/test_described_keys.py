@@ -9,6 +9,7 @@ from midas.config.keys import Analysis, Config, Experiment
 from midas.config.kinds import Strict
 from midas.config.method import Method
 from midas.config.parts import PARTS
+from midas.config.proxies import Proxies, Robust
 from midas.config.settings import Cost, Retrain, Search, SearchChanges, Transfer, UserDataset
 
 MODELS = [
@@ -23,6 +24,8 @@ MODELS = [
     UserDataset,
     Experiment,
     Analysis,
+    Proxies,
+    Robust,
 ]
 
 

@@ -49,6 +49,9 @@ def _heading(folder, of_figures):
         return "figures/{size}/" if of_figures else "results/{size}/"
     for pattern, heading in (
         (r"data/\w+", "data/{dataset}/"),
+        (r"proxies/chunk\d+", "proxies/chunk{chunk}/"),
+        (r"proxies/accuracies", "proxies/accuracies/"),
+        (r"proxies", None),  # logs
         (r"\w+/\w+/cost", "{space}/{dataset}/cost/"),
         (r"\w+/\w+/\w+/seed\d+/(\w+)", OF_A_CELL + r"\1/"),
         (r"\w+/\w+/\w+/seed\d+|\w+/\w+", None),  # their files are logs
