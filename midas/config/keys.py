@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
+from midas.config.further.neighbourhoods import Neighbourhoods
 from midas.config.kinds import Location, Name, Positive, Strict
 from midas.config.method import Method
 from midas.config.parts import PARTS
@@ -135,6 +136,15 @@ class Config(Strict):
     analysis: Analysis | None = Field(
         None, description="what figures 1 to 5 look into; null: those figures are left out"
     )
+    neighbourhoods: Neighbourhoods | None = Field(
+        None,
+        description="how accurate the cells of NAS-Bench-201 are that lie near the found ones: table S2 and figure S2; needs "
+        "nas_bench_201_table, which is read after the searches; null: they are left out, {}: with the defaults",
+    )
+
+
+FURTHER = ("neighbourhoods",)
+"""Keys of what stands beside the paper's tables and figures: they decide what is made of them, and nothing else."""
 
 
 class ConfigError(ValueError):
@@ -204,7 +214,7 @@ def table() -> str:
         ("experiments[].search", Search),
     ]
     groups += [("experiments[].retrain", Retrain), ("experiments[].transfer", Transfer), ("experiments[].cost", Cost)]
-    groups += [("datasets.NAME", UserDataset), ("analysis", Analysis)]
+    groups += [("datasets.NAME", UserDataset), ("analysis", Analysis), ("neighbourhoods", Neighbourhoods)]
     lines = []
     for prefix, model in groups:
         title = f"`{prefix}`" if prefix else "Top level"

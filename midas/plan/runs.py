@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator
 
 from midas.config import protocols
-from midas.config.keys import Config
+from midas.config.keys import FURTHER, Config
 from midas.config.kinds import Strict
 from midas.config.method import ADDED, Method
 from midas.config.settings import Cost, Retrain, Search, Transfer
@@ -24,6 +24,7 @@ _PLACES: Any = {
     "config": {
         **dict.fromkeys(("data_root", "nas_bench_201_table", "nas_bench_201_cells", "cifar10_split", "claims"), True),
         **dict.fromkeys(("results_dir", "figures_dir", "open_images", "device", "threads", "go_on_elsewhere"), True),
+        **dict.fromkeys(FURTHER, True),  # their own rules look at them
         "datasets": {"__all__": {"path"}},
         "experiments": {"__all__": {"transfer": {"workers"}}},
     },

@@ -103,7 +103,7 @@ def test_a_node_without_inputs_stays_so_and_is_read_by_none():
 
 
 def refused(cell, space=SPACE):
-    with pytest.raises(ValueError) as caught:
+    with pytest.raises(ValueError, match=r"not allowed|not in|takes a node twice") as caught:
         list(neighbours(cell, space))
     (line,) = str(caught.value).splitlines()
     return line
@@ -124,9 +124,9 @@ def test_a_node_that_takes_one_node_twice_is_refused():
 
 
 def test_distances_and_counts_that_are_not_there_are_refused():
-    with pytest.raises(ValueError, match="^radius: 17 is not allowed; 1 to 16, the number of edges$"):
+    with pytest.raises(ValueError, match=r"^radius: 17 is not allowed; 1 to 16, the number of edges$"):
         sample(CELL, SPACE, 17, 1, 0)
-    with pytest.raises(ValueError, match="^count: 265 is not allowed; 1 to 264, the cells at distance 1$"):
+    with pytest.raises(ValueError, match=r"^count: 265 is not allowed; 1 to 264, the cells at distance 1$"):
         sample(CELL, SPACE, 1, 265, 0)
     smaller = Genotype("darts", {kind: nodes[:3] for kind, nodes in CELL.cells.items()})
     with pytest.raises(ValueError, match="a cell whose nodes have as many edges as"):

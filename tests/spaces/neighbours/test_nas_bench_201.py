@@ -1,5 +1,7 @@
 """Neighbours and paths among the cells of NAS-Bench-201."""
 
+from itertools import pairwise
+
 import pytest
 
 from midas.spaces.benchmark import numbers
@@ -41,7 +43,7 @@ def test_shortest_paths_change_each_differing_edge_once_in_every_order():
     assert len({tuple(map(str, path)) for path in paths}) == len(paths) == 6
     for path in paths:
         assert (path[0], path[-1]) == (BEST, other)
-        assert [distance(a, b) for a, b in zip(path, path[1:], strict=False)] == [1, 1, 1]
+        assert [distance(a, b) for a, b in pairwise(path)] == [1, 1, 1]
     steps = between(BEST, other)
     assert [len(step) for step in steps] == [1, 3, 3, 1]
     for number, step in enumerate(steps):
@@ -64,5 +66,5 @@ def test_a_cell_of_another_space_is_refused(ask):
 
 
 def test_a_distance_that_no_cell_has_is_refused():
-    with pytest.raises(ValueError, match="^radius: 7 is not allowed; 0 to 6, the number of edges$"):
+    with pytest.raises(ValueError, match=r"^radius: 7 is not allowed; 0 to 6, the number of edges$"):
         list(neighbours(BEST, 7))
