@@ -11,6 +11,7 @@ from midas.plan.check import load
 from midas.plan.further import FURTHER
 from midas.plan.further.neighbourhoods import FILES, files
 from midas.plan.runs import decisive
+from midas.publish import _needed
 from midas.spaces.benchmark import ACCURACIES
 
 
@@ -28,6 +29,7 @@ def test_it_is_off_unless_it_is_asked_for(raw, table):
     asked = load(raw | {"nas_bench_201_table": table, "neighbourhoods": {}})
     assert asked.config.neighbourhoods == Neighbourhoods()
     assert files(asked) == [asked.root / "neighbourhoods" / name for name in FILES]
+    assert set(_needed(asked)) - set(_needed(plan)) == set(files(asked))  # what is published is redrawn from them
 
 
 def test_it_repeats_no_step_table_or_figure(raw, table):

@@ -10,7 +10,7 @@ from benchmark_tables import write_whole_table
 from documented import undocumented
 from small_configuration import RAW
 
-from midas.analysis.neighbourhoods import figure, table
+from midas.analysis.neighbourhoods import figure, landscape, table
 from midas.analysis.neighbourhoods.landscape import RADIUS
 from midas.analysis.neighbourhoods.writing import neighbourhoods
 from midas.plan.check import load
@@ -70,6 +70,21 @@ def test_a_cell_that_was_found_twice_counts_once(made):
     found = curves[(curves["group"] == "found") & (curves["radius"] == 0)].set_index("method")
     assert found["cells"].to_dict() == {"": 3, "midas": 1, "static": 2}
     assert (curves[curves["group"] == "random"]["cells"] == 50).all()
+
+
+def test_the_benchmark_itself_around_its_best_cell(shared_data):
+    """Listed one by one: the real table, the paper's cell no. 9930."""
+    table = shared_data / "nas_bench_201/nas_bench_201.csv.gz"
+    rows = read_table(table)
+    best = max(rows, key=lambda text: rows[text]["c100_test_acc_200"])
+    assert rows[best]["index"] == 9930
+    accuracy = landscape.read_accuracies(table, ["c100_test_acc_200"])["c100_test_acc_200"]
+    place = landscape.place_of(parse(best))
+    for radius, count in ((1, 24), (2, 240), (3, 1280)):
+        listed = [rows[str(other)]["c100_test_acc_200"] for other in neighbours(parse(best), radius)]
+        assert len(listed) == count
+        drop = rows[best]["c100_test_acc_200"] - np.mean(listed)
+        assert landscape.drops(accuracy)[radius, place] == pytest.approx(drop, rel=1e-9)
 
 
 def test_a_curve_of_a_group_is_the_mean_of_its_cells(made):
