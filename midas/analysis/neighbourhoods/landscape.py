@@ -79,6 +79,15 @@ def drops(accuracy: np.ndarray) -> np.ndarray:
     return accuracy - shells(accuracy) / np.array(COUNTS)[:, None]
 
 
+def changes(place: int, accuracy: np.ndarray) -> np.ndarray:
+    """Mean absolute difference between a cell's accuracy and those at each distance, percentage points, [RADIUS + 1].
+
+    Flatness whichever way it goes: a drop is one only where a cell is better than its surroundings.
+    """
+    apart, far = np.abs(accuracy - accuracy[place]), (DIGITS[place] != DIGITS).sum(1)
+    return np.bincount(far, apart)[: RADIUS + 1] / np.array(COUNTS)
+
+
 def quantiles(values: np.ndarray, weights: np.ndarray) -> dict[str, float]:
     """Quantiles of weighted values: of each the lowest value up to which at least that share of the weight lies."""
     order = np.argsort(values, kind="stable")

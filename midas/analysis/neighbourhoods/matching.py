@@ -1,4 +1,4 @@
-"""Are found cells in flatter surroundings than other cells of the same accuracy? Matched cells, and a permutation test.
+"""Do found cells lie in flatter surroundings than others of the same accuracy? Matched cells, and a permutation test.
 
 Each found cell has a set of matched ones: cells that no search found, those with the nearest accuracies. Were "found" a name
 without a meaning, any member of a set could carry it. So from each set one cell is drawn, found one included, and the mean
@@ -59,7 +59,7 @@ def compare(found: np.ndarray, pools: np.ndarray, draws: int) -> dict[str, Any]:
     tails = [(chance <= difference + ROUNDING).sum(), (chance >= difference - ROUNDING).sum()]
     p_value = min(1.0, 2 * (1 + int(min(tails))) / (1 + draws))
     low, high = difference - np.quantile(chance, [1 - LEVEL / 2, LEVEL / 2])
-    direction = "flatter" if difference < 0 else "less flat"
+    direction = "lower" if difference < 0 else "higher"
     return {
         "found": float(found.mean()),
         "matched": float(pools.mean()),

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from midas.analysis.neighbourhoods.names import GROUPS, NUMBER, REFERENCES, accuracy_name, read
@@ -22,16 +21,15 @@ from midas.running.step import main
 
 ONE_CELL = "one cell: no spread"
 DISTANCES = (1, 2, 3)
-NEAR = [
-    Column("Own (%)", "accuracy"),
-    *(Column(f"Drop at {r}", f"drop_{r}") for r in DISTANCES),
-    Column("Barrier", "barrier"),
-]
-COMPARED = [
-    column
-    for name, title in [*((f"drop_{r}", f"Drop at {r}") for r in DISTANCES), ("barrier", "Barrier")]
-    for column in (Column(title, name, "interval", signed=True), Column("p", f"{name}_p", digits=4))
-]
+KINDS = ("drop", "drop_std", "change", "change_std")
+SHOWN = {
+    **{f"drop_{r}": f"Drop at {r}" for r in DISTANCES},
+    **{f"change_{r}": f"Change at {r}" for r in DISTANCES},
+    "barrier": "Barrier",
+}
+"""Quantity -> heading."""
+NEAR = [Column("Own (%)", "accuracy"), *(Column(title, name) for name, title in SHOWN.items())]
+COMPARED = [Column(title, name, "interval", signed=True) for name, title in SHOWN.items()]
 
 
 def neighbourhoods(plan: Plan) -> Table:
@@ -45,8 +43,8 @@ def neighbourhoods(plan: Plan) -> Table:
     assert settings is not None  # else `read` had said so
     keys = {"measure": "Accuracy", "other": "Against", "n": "Cells"}
     less = (
-        "less other cells of the same accuracy (percentage points; negative: the found cells lie in flatter surroundings), "
-        "with 95 % intervals of the permutation test"
+        "less other cells of the same accuracy (percentage points; negative: the found cells lie in flatter surroundings, of a "
+        "drop: in better ones), with 95 % intervals of the permutation test"
     )
     every = pd.DataFrame(_compared(tests[tests["method"] == ""], source))
     first = tests["accuracy"] == settings.accuracies[0]
@@ -77,16 +75,17 @@ def _caption(plan: Plan) -> str:
 def _notes(plan: Plan, settings: Neighbourhoods) -> list[str]:
     return [
         "Drop at r: a cell's accuracy less the mean accuracy of all cells that differ from it on r of the six edges (24, 240 "
-        "and 1,280 cells), in percentage points. Over all cells of the benchmark its mean is 0, since each is near as many.",
+        "and 1,280 cells), in percentage points. Over all cells of the benchmark its mean is 0, since each is near as many. "
+        "Change at r: the mean absolute difference to these.",
         "Barrier: how far the lowest step of the shortest paths lies below the mean of their ends; paths lead to the "
         f"{_counted(plan, 'ends')} cells at distance 3 whose accuracies are nearest to the cell's own, a step is the mean over "
         "the 3! paths. A2M's measure (arXiv 2503.10404), with the path's end where its code takes the step after the start.",
         f"Same accuracy, not found: for each found cell the {settings.matched_cells} cells that no search found whose "
         "accuracies are nearest to its own, among all cells, or among those without \u201cnone\u201d, since many methods "
         "decode no others.",
-        f"p: two-sided permutation test ({settings.draws:,} draws): which member of the set of a found cell and its matched "
-        "ones is called found. It speaks of these cells, takes them as independent, and is not corrected for the number of "
-        "tests. Single methods with other accuracies: neighbourhoods/tests.csv.",
+        f"Permutation test ({settings.draws:,} draws): which member of the set of a found cell and its matched ones is called "
+        "found. It speaks of these cells, takes them as independent, and is not corrected for the number of tests; p-values "
+        "stand in the csv file. Single methods with other accuracies: neighbourhoods/tests.csv.",
         "The table of the benchmark was read after the searches: no search, choice or decoding knows it.",
         same_function_note(),
     ]
@@ -94,20 +93,22 @@ def _notes(plan: Plan, settings: Neighbourhoods) -> list[str]:
 
 def _near(plan: Plan) -> Iterator[dict[str, Any]]:
     """Own accuracy, drops and barrier of each group."""
-    curves, source = read(plan, "curves", ("group", "cells", "radius", "mean", "drop", "drop_std"))
+    curves, source = read(plan, "curves", ("group", "cells", "radius", "mean", *KINDS))
     paths, other = read(plan, "paths", ("group", "cells", "step", "barrier", "barrier_std"))
     for accuracy in dict.fromkeys(curves["accuracy"]):
-        for group, name in GROUPS.items():
+        for group, title in GROUPS.items():
             chosen = [
                 (t["accuracy"] == accuracy) & (t["group"] == group) & (t["method"] == "") for t in (curves, paths)
             ]
             by_radius = curves[chosen[0]].set_index("radius")
-            about = {**BLANK, "measure": accuracy_name(accuracy), "group": name, "n": int(by_radius.loc[0, "cells"])}
+            about = {**BLANK, "measure": accuracy_name(accuracy), "group": title, "n": int(by_radius.loc[0, "cells"])}
             missing = ONE_CELL if about["n"] == 1 else ""
             yield {**about, "quantity": "accuracy", "mean": by_radius.loc[0, "mean"], "source": source.as_posix()}
-            for r in DISTANCES:
-                drop = {"mean": by_radius.loc[r, "drop"], "std": by_radius.loc[r, "drop_std"], "missing": missing}
-                yield {**about, "quantity": f"drop_{r}", **drop, "source": source.as_posix()}
+            for name in (name for name in SHOWN if name != "barrier"):
+                kind, _, r = name.partition("_")
+                at = by_radius.loc[int(r)]
+                values = {"mean": at[kind], "std": at[f"{kind}_std"], "missing": missing}
+                yield {**about, "quantity": name, **values, "source": source.as_posix()}
             first = paths[chosen[1]].iloc[0]
             barrier = {"mean": first["barrier"], "std": first["barrier_std"], "missing": missing}
             yield {**about, "quantity": "barrier", **barrier, "source": other.as_posix()}
@@ -116,7 +117,7 @@ def _near(plan: Plan) -> Iterator[dict[str, Any]]:
 def _compared(tests: pd.DataFrame, source: Path) -> Iterator[dict[str, Any]]:
     """Differences to the cells of the same accuracy."""
     for row in tests.to_dict("records"):
-        name = f"{row['measure']}_{row['radius']}" if row["measure"] == "drop" else row["measure"]
+        name = row["measure"] if row["measure"] == "barrier" else f"{row['measure']}_{row['radius']}"
         about = {
             **BLANK,
             "measure": accuracy_name(row["accuracy"]),
@@ -126,15 +127,8 @@ def _compared(tests: pd.DataFrame, source: Path) -> Iterator[dict[str, Any]]:
             "source": source.as_posix(),
         }
         ends = {"low": row["low"], "high": row["high"], "interval": row["interval"]}
-        yield {
-            **about,
-            "quantity": name,
-            "mean": row["difference"],
-            **ends,
-            "p_value": row["p_value"],
-            "verdict": row["verdict"],
-        }
-        yield {**about, "quantity": f"{name}_p", "mean": row["p_value"], "std": np.nan}
+        judged = {"p_value": row["p_value"], "verdict": row["verdict"]}
+        yield {**about, "quantity": name, "mean": row["difference"], **ends, **judged}
 
 
 def make(run: PresentRun, target: Path) -> None:

@@ -135,10 +135,12 @@ class _Looked:
         }
         self.steps = np.full((len(accuracy), RADIUS + 1), np.nan)
         self.barriers = np.full(len(accuracy), np.nan)
+        self.changes = np.full((RADIUS + 1, len(accuracy)), np.nan)
         self._walk(np.unique(np.concatenate(list(self.groups.values()))))
 
     def _walk(self, places: np.ndarray) -> None:
-        """Means over the paths of each of these cells."""
+        """What is computed of these cells alone: changes to their neighbours, and means over their paths."""
+        self.changes[:, places] = np.stack([landscape.changes(place, self.accuracy) for place in places], axis=1)
         ends = np.stack([landscape.similar(place, self.accuracy, ENDS) for place in places])
         means = landscape.steps(np.repeat(places, ENDS), ends.ravel(), self.accuracy)
         self.barriers[places] = landscape.barriers(means).reshape(-1, ENDS).mean(1)
@@ -181,7 +183,9 @@ class _Looked:
             for row in self._at(places):
                 drop = self.drops[row["radius"], places]
                 about = {"group": group, "method": method, "cells": len(np.unique(places))}
-                yield {**about, **row, "drop": float(drop.mean()), "drop_std": _std(drop)}
+                change = self.changes[row["radius"], places]
+                means = {"drop": float(drop.mean()), "drop_std": _std(drop)}
+                yield {**about, **row, **means, "change": float(change.mean()), "change_std": _std(change)}
 
     def _paths(self) -> Iterator[Row]:
         for (group, method), places in self.groups.items():
@@ -193,7 +197,9 @@ class _Looked:
                 yield {**about, **values, "barrier": float(barrier.mean()), "barrier_std": _std(barrier)}
 
     def _tests(self, draws: int) -> Iterator[Row]:
-        measured = {("drop", radius): self.drops[radius] for radius in range(1, RADIUS + 1)}
+        distances = range(1, RADIUS + 1)
+        measured = {("drop", radius): self.drops[radius] for radius in distances}
+        measured |= {("change", radius): self.changes[radius] for radius in distances}
         measured["barrier", RADIUS] = self.barriers
         for (method, mask), (name, all_pools) in product(self.found.by.items(), self.pools.items()):
             places, pools = self.found.places[mask], all_pools[mask]

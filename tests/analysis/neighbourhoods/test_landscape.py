@@ -22,10 +22,12 @@ def test_every_cell_has_a_place():
 @pytest.mark.parametrize("cell", SOME, ids=str)
 def test_sums_are_those_over_the_listed_neighbours(cell):
     shells, drops = landscape.shells(VALUES)[:, place_of(cell)], landscape.drops(VALUES)[:, place_of(cell)]
+    own, changes = VALUES[place_of(cell)], landscape.changes(place_of(cell), VALUES)
     for radius in range(RADIUS + 1):
         listed = VALUES[[place_of(other) for other in neighbours(cell, radius)]]
         np.testing.assert_allclose(shells[radius], listed.sum(), rtol=1e-9)
-        np.testing.assert_allclose(drops[radius], VALUES[place_of(cell)] - listed.mean(), rtol=1e-9, atol=1e-9)
+        np.testing.assert_allclose(drops[radius], own - listed.mean(), rtol=1e-9, atol=1e-9)
+        np.testing.assert_allclose(changes[radius], np.abs(listed - own).mean(), rtol=1e-9)
 
 
 def test_weights_of_cells_come_to_their_neighbours():

@@ -22,12 +22,12 @@ def test_one_cell_of_one_set_has_the_exact_share_of_its_tail():
         assert found["p_value"] == pytest.approx(p_value, rel=0.1)
         assert found["difference"] == pytest.approx(-pools.mean())
         assert (found["found"], found["matched"]) == (0, pools.mean())
-    assert found["verdict"] == "flatter at 0.05"
+    assert found["verdict"] == "lower at 0.05"
 
 
 def test_a_shift_is_found_with_its_sign_and_lies_in_the_interval():
     draw = np.random.default_rng(1)
-    for shift, verdict in ((-2.0, "flatter at 0.05"), (2.0, "less flat at 0.05")):
+    for shift, verdict in ((-2.0, "lower at 0.05"), (2.0, "higher at 0.05")):
         pools = draw.normal(size=(20, 50))
         found = compare(draw.normal(size=20) + shift, pools, 5000)
         assert found["verdict"] == verdict

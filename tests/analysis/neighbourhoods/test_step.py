@@ -94,6 +94,7 @@ def test_a_curve_of_a_group_is_the_mean_of_its_cells(made):
     for radius in range(RADIUS + 1):
         assert group.loc[radius, "mean"] == pytest.approx(own[radius].mean())
         assert group.loc[radius, "drop"] == pytest.approx((own[0] - own[radius]).mean(), abs=1e-9)
+        assert group.loc[radius, "change"] >= abs(group.loc[radius, "drop"]) - 1e-9
 
 
 def test_the_best_cell_and_the_paths_from_it(made):
@@ -111,7 +112,7 @@ def test_tests_compare_with_cells_of_the_same_accuracy(made):
     tests = read(made, "tests")
     assert set(tests["reference"]) == {"every", "without_none"}
     every = tests[(tests["method"] == "static") & (tests["reference"] == "every")]
-    assert every["measure"].tolist() == ["drop", "drop", "drop", "barrier"]
+    assert every["measure"].tolist() == [*["drop"] * 3, *["change"] * 3, "barrier"]
     assert (every["cells"] == 2).all()
     rows = read_table(folder(made).parents[2] / "t.csv")
     others = np.array([row[ACCURACY] for cell, row in rows.items() if cell not in FOUND.values()])
