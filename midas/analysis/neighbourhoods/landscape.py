@@ -31,6 +31,17 @@ WITHOUT_NONE: np.ndarray = np.all(OPERATIONS.index("none") != DIGITS, axis=1)
 """Which cells have no "none"; many methods decode no others."""
 
 
+_BY_EDGE: np.ndarray = np.ascontiguousarray(DIGITS.T, np.int8)
+
+
+def far_from(place: int) -> np.ndarray:
+    """Distance of each cell from one, [cells]."""
+    far = np.zeros(CELLS, np.int8)
+    for digits in _BY_EDGE:
+        far += digits != digits[place]
+    return far
+
+
 def place_of(cell: Genotype) -> int:
     """Place of a cell.
 
@@ -84,8 +95,8 @@ def changes(place: int, accuracy: np.ndarray) -> np.ndarray:
 
     Flatness whichever way it goes: a drop is one only where a cell is better than its surroundings.
     """
-    apart, far = np.abs(accuracy - accuracy[place]), (DIGITS[place] != DIGITS).sum(1)
-    return np.bincount(far, apart)[: RADIUS + 1] / np.array(COUNTS)
+    apart = np.abs(accuracy - accuracy[place])
+    return np.bincount(far_from(place), apart)[: RADIUS + 1] / np.array(COUNTS)
 
 
 def quantiles(values: np.ndarray, weights: np.ndarray) -> dict[str, float]:
@@ -102,7 +113,7 @@ def similar(place: int, accuracy: np.ndarray, count: int) -> np.ndarray:
 
     Of equal ones that of the lower place.
     """
-    there = np.flatnonzero((DIGITS[place] != DIGITS).sum(1) == RADIUS)
+    there = np.flatnonzero(far_from(place) == RADIUS)
     return there[np.argsort(np.abs(accuracy[there] - accuracy[place]), kind="stable")[:count]]
 
 

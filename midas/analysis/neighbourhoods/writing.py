@@ -172,7 +172,7 @@ class _Looked:
                 "index": int(numbers[place]),
                 "arch": landscape.texts()[place],
                 "found_by": " ".join(who),
-                "distance_to_best": int((landscape.DIGITS[place] != landscape.DIGITS[self.best]).sum()),
+                "distance_to_best": int(landscape.far_from(self.best)[place]),
                 "barrier": float(self.barriers[place]),
             }
             for row in self._at(np.array([place])):
