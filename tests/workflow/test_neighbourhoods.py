@@ -30,3 +30,11 @@ def test_it_waits_for_the_searches_of_nas_bench_201_alone_and_trains_nothing(tab
     shown = dict.fromkeys(("data", "neighbourhood_numbers", "table_s2", "figure_s2", "neighbourhoods"), 1)
     assert counts == shown | {"total": 2 * found + len(shown)}
     assert set(re.findall(r"Job \d+: search: (\w+) on", done.stdout + done.stderr)) == {"nas_bench_201"}
+
+
+def test_table_and_figure_are_redrawn_without_what_reads_the_table_of_the_benchmark():
+    """An input that names a rule would have Snakemake run it whatever rules are allowed."""
+    text = (ROOT / "workflow/rules/neighbourhoods.smk").read_text()
+    for rule in ("table_s2", "figure_s2"):
+        inputs = re.search(rf"^rule {rule}:\n    input:\n(.*?)^    output:", text, re.DOTALL | re.MULTILINE)[1]
+        assert inputs.strip() == "NEAR,"

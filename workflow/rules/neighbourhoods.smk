@@ -1,6 +1,8 @@
 # Surroundings of the found cells in the benchmark: its table is read here after the searches, by nothing that they wait for.
 from midas.plan.further import neighbourhoods as near
 
+NEAR = [str(path) for path in near.files(SHOWN)]
+
 
 rule neighbourhood_numbers:
     input:
@@ -34,7 +36,7 @@ rule neighbourhood_numbers:
 
 rule table_s2:
     input:
-        rules.neighbourhood_numbers.output,
+        NEAR,
     output:
         report(
             f"{ROOT}/tables/table_s2.csv",
@@ -66,7 +68,7 @@ rule table_s2:
 
 rule figure_s2:
     input:
-        rules.neighbourhood_numbers.output,
+        NEAR,
     output:
         f"{FIGURES}/figure_s2.pdf",
         report(
