@@ -8,15 +8,15 @@ import pytest
 from places import ROOT
 from published_cells import DARTS_V2, NO_9930
 
-from midas import neighbours
+from midas.analysis.neighbourhoods import retraining
 from midas.plan.runs import RetrainRun
 from midas.spaces.genotype import load, parse
 from midas.spaces.neighbours import darts, nas_bench_201
 
 
 def call(monkeypatch, *arguments):
-    monkeypatch.setattr(sys, "argv", ["neighbours", *map(str, arguments)])
-    neighbours.main()
+    monkeypatch.setattr(sys, "argv", ["retraining", *map(str, arguments)])
+    retraining.main()
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def test_metrics_of_another_step_are_refused(cell, tmp_path, monkeypatch, capsys
 
 
 def test_it_needs_no_torch(cell, tmp_path):
-    code = "import sys; sys.modules['torch'] = None; from midas.neighbours import main; main()"
+    code = "import sys; sys.modules['torch'] = None; from midas.analysis.neighbourhoods.retraining import main; main()"
     call = [sys.executable, "-c", code, cell, tmp_path / "near", "--radius", "2", "--count", "1"]
     done = subprocess.run(call, cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, f"{tmp_path}/near: cells written: 1\n"), done.stderr

@@ -1,4 +1,6 @@
-"""Cells near a found one, to be retrained as it was: ``python -m midas.neighbours GENOTYPE FOLDER [options]``.
+"""Cells near a found one, to be retrained as it was.
+
+``python -m midas.analysis.neighbourhoods.retraining GENOTYPE FOLDER [options]``
 
 Writes FOLDER/neighbour{n}/genotype.json; with ``--like``, the metrics.json of a retraining, also retrain.run.json beside it,
 which `midas.retrain` reads: the same settings, data and seed with that cell. docs/neighbourhoods.md has the protocol.
@@ -20,7 +22,7 @@ from midas.spaces.neighbours import darts, nas_bench_201
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m midas.neighbours", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m midas.analysis.neighbourhoods.retraining", description=__doc__)
     parser.add_argument("genotype", type=Path, help="a genotype.json")
     parser.add_argument("folder", type=Path, help="where the cells go")
     parser.add_argument("--space", choices=SPACES, help="default: darts, or nas_bench_201 for a cell of that form")
