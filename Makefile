@@ -45,9 +45,9 @@ lint: .venv/ready
 SHOWN = $(if $(filter file,$(origin CONFIG)),$(wildcard results/published/*/config.yaml),$(CONFIG))
 figures: .venv/ready
 	$(RUN) printf '%s\n' $(or $(SHOWN),$(error nothing is published; name a CONFIG)) | xargs -P 2 -I{} bash -c '\
-	    rules=$$(snakemake --configfile {} --list-rules 2>/dev/null | grep -E "^(table|figure|claims|report)") || \
+	    rules=$$(snakemake --configfile {} --list-rules 2>/dev/null | grep -E "^(table|figure|further|claims|report)") || \
 	    { snakemake --configfile {} --list-rules > /dev/null; exit 1; }; \
-	    snakemake --cores $(CORES) --configfile {} --allowed-rules $$rules --forcerun $$rules -- tables figures claims report'
+	    snakemake --cores $(CORES) --configfile {} --allowed-rules $$rules --forcerun $$rules -- tables figures further claims report'
 
 # Puts what those are made of into results/published, small enough for the repository; SET="key=value ..." as it was run with.
 publish: .venv/ready

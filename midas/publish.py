@@ -25,6 +25,7 @@ from midas.analysis.run_facts import metrics_files
 from midas.config.reading import read_config
 from midas.files.machine_paths import OF_A_MACHINE, last_name, places_in, shorten_text, shorten_values
 from midas.plan.check import load
+from midas.plan.further import FURTHER
 from midas.plan.plan import Plan
 
 CLAIMS = "claims.yaml"
@@ -90,6 +91,8 @@ def _needed(plan: Plan) -> Iterator[Path]:
         if analysis.dataset in EMBEDDED:
             first = plan.folder(analysis.space, analysis.dataset, analysis.method, plan.config.seeds[0])
             yield first / "search/example.npz"
+    for further in FURTHER:
+        yield from further.files(plan)
 
 
 def _dumps(plan: Plan) -> Iterator[tuple[Path, int]]:

@@ -7,7 +7,7 @@ import pytest
 from small_configuration import RAW
 
 import midas.score
-from midas.config.proxies import Proxies
+from midas.config.further.proxies import Proxies
 from midas.images.datasets import KNOWN
 from midas.plan.check import load
 from midas.plan.runs import ScoreRun

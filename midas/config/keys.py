@@ -12,11 +12,12 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
+from midas.config.further.neighbourhoods import Neighbourhoods
+from midas.config.further.proxies import Proxies, Robust
 from midas.config.kinds import Location, Name, Positive, Strict
 from midas.config.method import Method
 from midas.config.parts import PARTS
 from midas.config.protocols import expanded
-from midas.config.proxies import Proxies, Robust
 from midas.config.settings import Cost, Retrain, Search, SearchChanges, Transfer, UserDataset
 from midas.spaces.benchmark import CELLS
 
@@ -139,6 +140,15 @@ class Config(Strict):
     proxies: Proxies | None = Field(
         None, description="scores without training, on cells drawn at random: table S3; null: none"
     )
+    neighbourhoods: Neighbourhoods | None = Field(
+        None,
+        description="how accurate the cells of NAS-Bench-201 are that lie near the found ones: table S2 and figure S2; needs "
+        "nas_bench_201_table, which is read after the searches; null: they are left out, {}: with the defaults",
+    )
+
+
+FURTHER = ("neighbourhoods", "proxies")
+"""Keys of what stands beside the paper's tables and figures: they decide what is made of them, and nothing else."""
 
 
 class ConfigError(ValueError):
@@ -208,7 +218,7 @@ def table() -> str:
         ("experiments[].search", Search),
     ]
     groups += [("experiments[].retrain", Retrain), ("experiments[].transfer", Transfer), ("experiments[].cost", Cost)]
-    groups += [("datasets.NAME", UserDataset), ("analysis", Analysis)]
+    groups += [("datasets.NAME", UserDataset), ("analysis", Analysis), ("neighbourhoods", Neighbourhoods)]
     groups += [("proxies", Proxies), ("proxies.robust", Robust)]
     lines = []
     for prefix, model in groups:

@@ -11,11 +11,11 @@ from midas.config.keys import Analysis, ConfigError, parse
 from midas.config.reading import without_errors
 from midas.images.datasets import KNOWN, Dataset, class_names
 from midas.plan.check_experiment import experiment_problems
-from midas.plan.check_images import analysis_problems, proxies_problems, read_cifar10_split
+from midas.plan.check_images import analysis_problems, read_cifar10_split
 from midas.plan.claims import read_claims
+from midas.plan.further import FURTHER
 from midas.plan.interrupted import elsewhere
 from midas.plan.plan import Plan
-from midas.spaces.accuracies import read_accuracies
 from midas.spaces.benchmark import read_table
 
 
@@ -73,12 +73,8 @@ def _problems(plan: Plan) -> Iterator[str]:
         yield from experiment_problems(plan, experiment, key)
     if config.analysis is not None:
         yield from _analysis_problems(plan, config.analysis)
-    yield from proxies_problems(plan)
-    robust = config.proxies.robust if config.proxies else None
-    if robust is not None and not (
-        (plan.accuracies_folder / "metrics.json").exists() and not os.path.exists(robust.table)
-    ):
-        yield from _file_problems("proxies.robust", robust.table, lambda path: read_accuracies(path, robust.columns))
+    for further in FURTHER:
+        yield from further.problems(plan)
     yield from elsewhere(plan)
 
 

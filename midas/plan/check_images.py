@@ -8,10 +8,10 @@ from pathlib import Path
 from midas.config.keys import Analysis, Experiment
 from midas.config.method import Method
 from midas.config.settings import Transfer
-from midas.images.datasets import IMAGE_FOLDERS, IMAGES, Dataset, images_of
+from midas.images.datasets import IMAGES, Dataset, images_of
 from midas.images.halves import read_split
 from midas.plan.plan import Plan
-from midas.spaces import SPACES, Space
+from midas.spaces import Space
 
 TRANSFER_SHRINK = 32
 """The network for large images halves them five times."""
@@ -137,27 +137,3 @@ def analysis_problems(dataset: Dataset, analysis: Analysis) -> Iterator[str]:
             f"analysis.dataset: {analysis.dataset!r} is not allowed; it has {halves[1]} images for the architecture, and the dip "
             f"test needs {FEWEST_TESTED}"
         )
-
-
-def proxies_problems(plan: Plan) -> Iterator[str]:
-    """What is wrong with the images that cells are scored on without training."""
-    proxies, key = plan.config.proxies, "proxies"
-    if proxies is None:
-        return
-    folders = [plan.chunk_folder(chunk) for chunk in range(proxies.chunks)]
-    if all((folder / "metrics.json").exists() for folder in folders):
-        return  # the table alone can be redrawn where the data are not
-    try:
-        dataset = plan.dataset(proxies.dataset)
-        images = training_images(dataset) or 0
-    except ValueError as error:
-        yield f"{key}.dataset: {error}"
-        return
-    if dataset.kind in IMAGE_FOLDERS[:2]:
-        yield f"{key}.dataset: {proxies.dataset!r} is not allowed; its images are read one by one, for a transfer alone"
-    elif images < proxies.batch_size:
-        yield f"{key}.batch_size: {proxies.batch_size} is not allowed; {proxies.dataset} has {images} training images"
-    shrink = max(layer.shrink for layer in SPACES["nas_bench_201"].skeleton(proxies.cells))
-    if any(side % shrink for side in dataset.image):
-        height, width = dataset.image
-        yield f"{key}.dataset: images of {height}x{width} are not allowed; sides must be multiples of {shrink}"

@@ -7,10 +7,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator
 
 from midas.config import protocols
-from midas.config.keys import Config
+from midas.config.further.proxies import Proxies, Robust
+from midas.config.keys import FURTHER, Config
 from midas.config.kinds import Strict
 from midas.config.method import ADDED, Method
-from midas.config.proxies import Proxies, Robust
 from midas.config.settings import Cost, Retrain, Search, Transfer
 from midas.images.datasets import Dataset
 from midas.running.limits import MACHINE
@@ -26,16 +26,12 @@ _PLACES: Any = {
     "config": {
         **dict.fromkeys(("data_root", "nas_bench_201_table", "nas_bench_201_cells", "cifar10_split", "claims"), True),
         **dict.fromkeys(("results_dir", "figures_dir", "open_images", "device", "threads", "go_on_elsewhere"), True),
+        **dict.fromkeys(FURTHER, True),  # their own rules look at them
         "datasets": {"__all__": {"path"}},
         "experiments": {"__all__": {"transfer": {"workers"}}},
-        "proxies": {"robust": {"table"}},
     },
 }
 _MACHINE: Any = dict.fromkeys(("device", "threads", "go_on_elsewhere"), True)
-
-
-_YOUNGER = ("proxies",)
-"""Groups of a configuration that are younger than finished runs; one that isn't there doesn't change what they were told."""
 
 
 def _of_its_time(method: Any) -> Any:
@@ -171,9 +167,6 @@ def decisive(run: Strict) -> dict[str, Any]:
     for method in (*methods, *(m for group in groups for m in group.get("methods", {}).values())):
         for key in [key for key, before in ADDED.items() if method[key] == before]:
             del method[key]  # so that what was finished before there was that key stays
-    for group in groups:
-        for name in [name for name in _YOUNGER if name in group and group[name] is None]:
-            del group[name]
     experiments = [e for group in groups for e in group.get("experiments", [])]
     searches = [group["search"] for group in (*groups, *experiments) if isinstance(group.get("search"), dict)]
     for search in searches:

@@ -5,11 +5,12 @@ import json
 import midas.config.method
 import midas.config.settings
 from midas.config import keys as config
+from midas.config.further.neighbourhoods import Neighbourhoods
+from midas.config.further.proxies import Proxies, Robust
 from midas.config.keys import Analysis, Config, Experiment
 from midas.config.kinds import Strict
 from midas.config.method import Method
 from midas.config.parts import PARTS
-from midas.config.proxies import Proxies, Robust
 from midas.config.settings import Cost, Retrain, Search, SearchChanges, Transfer, UserDataset
 
 MODELS = [
@@ -26,6 +27,7 @@ MODELS = [
     Analysis,
     Proxies,
     Robust,
+    Neighbourhoods,
 ]
 
 

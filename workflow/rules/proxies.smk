@@ -121,6 +121,3 @@ rule proxies:
     input:
         rules.table_s3.output,
     localrule: True
-
-
-BESIDE += rules.proxies.input
