@@ -31,30 +31,6 @@ rule score:
         "> {log:q} 2>&1"
 
 
-def looked_up_in_nas_bench_201():
-    """What table S3 reads of the searches: nothing where no table of the benchmark is named."""
-    if SHOWN.evaluation("nas_bench_201") != "lookup":
-        return []
-    return evaluations("nas_bench_201") + of_cells("lookup/history.csv", space="nas_bench_201", evaluated=True)
-
-
-def accuracies_asked():
-    """What the step accuracies is told: of the seeds that are shown."""
-    try:
-        return SHOWN.asked("accuracies")
-    except ValueError as error:
-        raise WorkflowError(f"accuracies: {error}") from None
-
-
-def accuracies_decisive(wildcards):
-    step = accuracies_asked()
-    return json.dumps([decisive(step), step.contents])
-
-
-def accuracies_told(wildcards, threads):
-    return written(f"{ROOT}/proxies/accuracies.run.json", accuracies_asked().model_dump_json())
-
-
 rule accuracies:
     input:
         genotypes=lambda wildcards: SHOWN.resolved("accuracies").genotypes,
