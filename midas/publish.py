@@ -25,7 +25,7 @@ from midas.analysis.run_facts import metrics_files
 from midas.config.reading import read_config
 from midas.files.machine_paths import OF_A_MACHINE, last_name, places_in, shorten_text, shorten_values
 from midas.plan.check import load
-from midas.plan.further import FURTHER
+from midas.plan.further.listed import FURTHER
 from midas.plan.plan import Plan
 
 CLAIMS = "claims.yaml"

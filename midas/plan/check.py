@@ -13,7 +13,7 @@ from midas.images.datasets import KNOWN, Dataset, class_names
 from midas.plan.check_experiment import experiment_problems
 from midas.plan.check_images import analysis_problems, read_cifar10_split
 from midas.plan.claims import read_claims
-from midas.plan.further import FURTHER
+from midas.plan.further.listed import FURTHER
 from midas.plan.interrupted import elsewhere
 from midas.plan.plan import Plan
 from midas.spaces.benchmark import read_table

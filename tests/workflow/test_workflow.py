@@ -176,8 +176,8 @@ def test_what_is_published_is_redrawn_from_its_own_configuration_alike(run, monk
     places = [f"{key}_dir={results.parents[1]}/{key}/published" for key in ("results", "figures")]
     chosen = ["--configfile", folder / "config.yaml", "--config", *places]
     rules = snakemake(*chosen, "--list-rules").stdout.split()
-    drawn = [rule for rule in rules if rule.startswith(("table", "figure", "claims", "report"))]
-    done = snakemake(*chosen, "--allowed-rules", *drawn, "--", "tables", "figures", "claims", "report")
+    drawn = [rule for rule in rules if rule.startswith(("table", "figure", "further", "claims", "report"))]
+    done = snakemake(*chosen, "--allowed-rules", *drawn, "--", "tables", "figures", "further", "claims", "report")
     assert done.returncode == 0, done.stderr[-4000:]
     for path in sorted((results / "tables").glob("*.csv")):
         shipped = (folder / "tables" / path.name).read_text()

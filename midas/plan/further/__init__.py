@@ -3,7 +3,3 @@
 - problems(plan): what is wrong with its keys, a line each.
 - files(plan): what its table and figure are drawn from, and so what is published of it; none where it isn't asked for.
 """
-
-from midas.plan.further import neighbourhoods, proxies
-
-FURTHER = (neighbourhoods, proxies)
