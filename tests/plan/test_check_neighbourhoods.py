@@ -8,7 +8,7 @@ from small_configuration import problems
 
 from midas.config.further.neighbourhoods import Accuracy, Neighbourhoods
 from midas.plan.check import load
-from midas.plan.further import FURTHER
+from midas.plan.further.listed import FURTHER
 from midas.plan.further.neighbourhoods import FILES, files
 from midas.plan.runs import decisive
 from midas.publish import _needed
