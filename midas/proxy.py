@@ -90,9 +90,9 @@ def _result(arguments: argparse.Namespace) -> dict[str, Any]:
     dataset = _dataset(arguments.data, arguments.data_root)
     sizes = {name: getattr(arguments, name) or value for name, value in DEFAULTS[genotype.space].items()}
     shrink = max(layer.shrink for layer in SPACES[genotype.space].skeleton(sizes["cells"]))
-    if any(side % shrink for side in dataset.image):
+    if any(side % shrink for side in dataset.image) or max(dataset.image) == shrink:
         raise ValueError(
-            f"--data: images of {dataset.image[0]}x{dataset.image[1]} are not allowed; multiples of {shrink}"
+            f"--data: images of {dataset.image[0]}x{dataset.image[1]} are not allowed; multiples of {shrink}, not both {shrink}"
         )
     batch = one_batch(dataset, arguments.batch_size, arguments.seed)
     start = time.monotonic()

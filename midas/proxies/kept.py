@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from midas.files.writing import write_text
 from midas.running.checkpoint import differences
 
 
@@ -36,7 +37,7 @@ class Kept:
         for line in lines[1:]:
             self.rows[line["cell"]], self.seconds[line["cell"]] = line["scores"], line["seconds"]
         # whole lines alone: the last one may have been cut off
-        path.write_text("".join(json.dumps(line) + "\n" for line in lines or [identity]))
+        write_text(path, "".join(json.dumps(line) + "\n" for line in lines or [identity]))
 
     def add(self, cell: str, scores: dict[str, float], seconds: float) -> None:
         """Keep the scores of a cell; they are on the disk when this returns."""

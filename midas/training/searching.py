@@ -136,6 +136,7 @@ class Searching:
         assert p is not None
         seen = Evaluated(on_valid.number("valid_loss"), on_valid.number("valid_accuracy"))
         if self.settings.statistics == "running":
+            seed_step(self.run.seed, "evaluation", epoch, 0)  # of what is drawn in it: the same after a kill
             seen = self.evaluate()
         return {
             "epoch": epoch + 1,

@@ -13,9 +13,12 @@ from midas.config.method import Method
 from midas.config.settings import Search
 from midas.methods.composition import compose
 from midas.methods.learning import Step
+from midas.running import limits
+from midas.running.limits import Limits
 from midas.search import search as search_step
 from midas.spaces import SPACES
 from midas.training.bilevel import Bilevel, make_supernet
+from midas.training.searching import Searching
 from midas.training.sums import SearchSums
 
 CPU = torch.device("cpu")
@@ -121,3 +124,21 @@ def test_a_search_with_them_is_evaluated_at_each_epochs_end_and_goes_on_after_a_
     search_step(run, tmp_path / "killed/search")
     for file in ("history.csv", "arch.npz"):
         assert (tmp_path / "killed/search" / file).read_bytes() == (tmp_path / "running/search" / file).read_bytes()
+
+
+def test_what_is_drawn_in_the_evaluation_is_the_same_after_a_kill(search_run, tmp_path, monkeypatch):
+    """Saved after the last step of an epoch, killed before it is evaluated; GDAS draws in every pass."""
+    run = search_run(method={"weights": "static", "gumbel": {}}, **RUNNING)
+    search_step(run, tmp_path / "whole/search")
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(limits._Asked, "limits", Limits(save_every=0.0))
+    with monkeypatch.context() as patch:
+        patch.setattr(Searching, "_end", killed)
+        with pytest.raises(KeyboardInterrupt):
+            search_step(run, tmp_path / "killed/search")
+    search_step(run, tmp_path / "killed/search")
+    histories = [(tmp_path / name / "search/history.csv").read_bytes() for name in ("whole", "killed")]
+    assert histories[0] == histories[1]

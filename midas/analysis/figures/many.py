@@ -60,7 +60,7 @@ class Source:
 def heights(experiment: Experiment, plan: Plan) -> tuple[float, float]:
     """Inches that the panels and the final cells take."""
     searched = [method for method in experiment.methods if not plan.is_random(method)]
-    return PANEL * -(-len(searched) // COLUMNS) + 0.35, ROW * len(experiment.methods) + 0.55
+    return PANEL * max(1, -(-len(searched) // COLUMNS)) + 0.35, ROW * len(experiment.methods) + 0.55
 
 
 def draw(figure: SubFigure, plan: Plan, experiment: Experiment, looked_up: bool) -> None:
@@ -76,7 +76,9 @@ def draw(figure: SubFigure, plan: Plan, experiment: Experiment, looked_up: bool)
     }
     searched = [method for method in experiment.methods if not plan.is_random(method)]
     upper, lower = np.ravel(np.asarray(figure.subfigures(2, height_ratios=heights(experiment, plan))))
-    panels = upper.subplots(-(-len(searched) // COLUMNS), COLUMNS, sharex=True, sharey=True, squeeze=False).ravel()
+    panels = upper.subplots(
+        max(1, -(-len(searched) // COLUMNS)), COLUMNS, sharex=True, sharey=True, squeeze=False
+    ).ravel()
     for ax, method in zip(panels, searched, strict=False):
         _draw_curves(ax, *source.curves(folders[method]))
         ax.set_title(method, fontsize=7, pad=2)
@@ -101,7 +103,8 @@ def draw(figure: SubFigure, plan: Plan, experiment: Experiment, looked_up: bool)
         best = load_number(first / "lookup/metrics.json", "benchmark", source.curve[1], "best")
         for place in panels[: len(searched)]:
             place.axhline(best, color="black", linewidth=0.6, linestyle="--", zorder=1)
-        _by_error(panels[0], "y", best)  # they share it
+        if searched:
+            _by_error(panels[0], "y", best)  # they share it
         ax.axvline(best, color="black", linewidth=0.8, linestyle="--", zorder=1)
         ax.annotate(f"optimum of the benchmark {best:.2f}", (best, 1), (-3, 2), ax.get_xaxis_transform(),
                     "offset points", fontsize=7, ha="right")  # fmt: skip

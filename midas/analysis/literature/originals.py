@@ -70,7 +70,7 @@ OF_PARTS: dict[frozenset[str], Original] = {
         },
     ),
     frozenset({"extra_skip"}): Original("DARTS-", _robust(valid_batches="shuffled")),
-    frozenset({"oles"}): Original("OLES", _same()),
+    frozenset({"oles"}): Original("OLES", _same(**RUNNING)),
     frozenset({"selection"}): Original("DARTS+PT", SELECTED),
     frozenset({"partial"}): Original(
         "PC-DARTS",
@@ -132,7 +132,8 @@ def differing(search: Search, original: Original, space: str) -> str:
         for key, value in ours.items()
         if key in theirs and value != theirs[key]
     ]
-    return ", ".join(found) or "none"
+    unknown = [f"{key} (not established)" for key in ours if key not in theirs]
+    return ", ".join([*found, *unknown]) or "none"
 
 
 def _text(value: Any) -> str:

@@ -30,6 +30,7 @@ SHOWN = {
 """Quantity -> heading."""
 NEAR = [Column("Own (%)", "accuracy"), *(Column(title, name) for name, title in SHOWN.items())]
 COMPARED = [Column(title, name, "interval", signed=True) for name, title in SHOWN.items()]
+COMPARED += [Column("Accuracy gap", "accuracy_gap", signed=True)]
 
 
 def neighbourhoods(plan: Plan) -> Table:
@@ -38,13 +39,15 @@ def neighbourhoods(plan: Plan) -> Table:
     Raises:
         ValueError: the configuration doesn't ask for it, or a file is missing, damaged or lacks a column or a number.
     """
-    tests, source = read(plan, "tests", ("reference", "measure", "radius", "difference", "low", "high", "p_value"))
+    tests, source = read(
+        plan, "tests", ("reference", "measure", "radius", "difference", "low", "high", "p_value", "accuracy_gap")
+    )
     settings = plan.config.neighbourhoods
     assert settings is not None  # else `read` had said so
     keys = {"measure": "Accuracy", "other": "Against", "n": "Cells"}
     less = (
-        "less other cells of the same accuracy (percentage points; negative: the found cells lie in flatter surroundings, of a "
-        "drop: in better ones), with 95 % intervals of the permutation test"
+        "less other cells of the nearest accuracies (percentage points; negative: the found cells lie in flatter "
+        "surroundings, of a drop: in better ones), with 95 % intervals of the permutation test"
     )
     every = pd.DataFrame(_compared(tests[tests["method"] == ""], source))
     first = tests["accuracy"] == settings.accuracies[0]
@@ -83,6 +86,9 @@ def _notes(plan: Plan, settings: Neighbourhoods) -> list[str]:
         f"Same accuracy, not found: for each found cell the {settings.matched_cells} cells that no search found whose "
         "accuracies are nearest to its own, among all cells, or among those without \u201cnone\u201d, since many methods "
         "decode no others.",
+        "Accuracy gap: mean accuracy of the matched cells less that of the found ones. It goes into a drop one to one, so a "
+        "drop says nothing of the surroundings where the gap isn't small beside it; near the best cell all others are worse. "
+        "Matched cells count as often as they are matched; those without “none” stand beside found cells without it.",
         f"Permutation test ({settings.draws:,} draws): which member of the set of a found cell and its matched ones is called "
         "found. It speaks of these cells, takes them as independent, and is not corrected for the number of tests; p-values "
         "stand in the csv file. Single methods with other accuracies: neighbourhoods/tests.csv.",
@@ -129,6 +135,8 @@ def _compared(tests: pd.DataFrame, source: Path) -> Iterator[dict[str, Any]]:
         ends = {"low": row["low"], "high": row["high"], "interval": row["interval"]}
         judged = {"p_value": row["p_value"], "verdict": row["verdict"]}
         yield {**about, "quantity": name, "mean": row["difference"], **ends, **judged}
+        if name == "barrier":  # the last of a comparison
+            yield {**about, "quantity": "accuracy_gap", "mean": row["accuracy_gap"]}
 
 
 def make(run: PresentRun, target: Path) -> None:

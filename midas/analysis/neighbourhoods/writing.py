@@ -202,7 +202,11 @@ class _Looked:
         measured |= {("change", radius): self.changes[radius] for radius in distances}
         measured["barrier", RADIUS] = self.barriers
         for (method, mask), (name, all_pools) in product(self.found.by.items(), self.pools.items()):
-            places, pools = self.found.places[mask], all_pools[mask]
+            allowed = REFERENCES[name]
+            kept = mask if allowed is None else mask & allowed[self.found.places]  # each stands beside its own kind
+            if not kept.any():
+                continue
+            places, pools = self.found.places[kept], all_pools[kept]
             gap = float(self.accuracy[pools].mean() - self.accuracy[places].mean())
             about = {"method": method, "reference": name, "cells": len(places), "accuracy_gap": gap}
             for (measure, radius), values in measured.items():

@@ -50,6 +50,6 @@ def _image_problems(plan: Plan, proxies: Proxies) -> Iterator[str]:
     elif images < proxies.batch_size:
         yield f"{key}.batch_size: {proxies.batch_size} is not allowed; {proxies.dataset} has {images} training images"
     shrink = max(layer.shrink for layer in SPACES["nas_bench_201"].skeleton(proxies.cells))
-    if any(side % shrink for side in dataset.image):
+    if any(side % shrink for side in dataset.image) or max(dataset.image) == shrink:
         height, width = dataset.image
-        yield f"{key}.dataset: images of {height}x{width} are not allowed; sides must be multiples of {shrink}"
+        yield f"{key}.dataset: images of {height}x{width} are not allowed; sides must be multiples of {shrink}, not both {shrink}"

@@ -132,6 +132,17 @@ def test_more_methods_than_colours_have_a_panel_each_with_the_mean_of_seeds(tmp_
     assert (np.array(bounds.max) <= figure.get_size_inches()).all()
 
 
+def test_beside_many_methods_cells_that_were_not_searched_for_are_drawn(tmp_path: Path) -> None:
+    methods: dict[str, Any] = {f"m{number}": {"weights": "static"} for number in range(7)}
+    size: dict[str, Any] = {"search": {"cells": 3, "epochs": 6}, "retrain": {"channels": 8, "cells": 3, "epochs": 2}}
+    both = [{"space": "nas_bench_201", "dataset": "digits", "methods": [*methods], **size}]
+    both += [{"space": "nas_bench_201", "dataset": "digit_pairs", "methods": ["random"], **size}]
+    methods |= {"random": {"weights": "random"}}
+    plan = Plan(make_config(tmp_path, methods=methods, experiments=both, analysis=None))
+    write_results(plan)
+    assert [label.get_text() for label in drawn(12, plan.config).axes[-1].get_yticklabels()] == ["random"]
+
+
 def test_median_test_does_not_depend_on_the_order_of_rows() -> None:
     tests = pd.DataFrame({"cell": [0, 0, 1, 1], "edge": 0, "operation": list("abab"), "p_value": [0.9, 0.5, 0.5, 0.1]})
     for order in itertools.permutations(range(4)):

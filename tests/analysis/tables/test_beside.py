@@ -65,10 +65,16 @@ def test_every_original_is_published_somewhere_and_searched_by_known_settings():
 def test_settings_that_differ_are_told_with_theirs():
     original = OF_PARTS[frozenset({"alignment"})]
     theirs = Search(protocol="N100", arch_lr=1e-4, order="weights_first", valid_batches="shuffled")
-    assert differing(theirs, original, "nas_bench_201") == "none"
+    assert differing(theirs, original, "nas_bench_201") == "statistics (not established)"
     ours = theirs.model_copy(update={"epochs": 12, "arch_lr": 3e-4, "precision": "bfloat16"})
-    assert differing(ours, original, "nas_bench_201") == "epochs 12 (100), arch_lr 0.0003 (0.0001)"
-    assert differing(Search(protocol="D50", batch_size=96, valid_batches="shuffled"), original, "s1") == "none"
+    assert (
+        differing(ours, original, "nas_bench_201")
+        == "epochs 12 (100), arch_lr 0.0003 (0.0001), statistics (not established)"
+    )
+    assert (
+        differing(Search(protocol="D50", batch_size=96, valid_batches="shuffled"), original, "s1")
+        == "statistics (not established)"
+    )
     assert differing(ours, OF_PARTS[frozenset()], "s1") == "not stated"
 
 

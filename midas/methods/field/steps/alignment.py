@@ -71,7 +71,7 @@ def aligned(weight: float, epsilon: float, epochs: int, signs: bool = False, gra
         epsilon: norm of the shift of all cells together.
         epochs: of the search.
         signs: see `alignment`.
-        gradient: what it is added to; it is asked three times.
+        gradient: what it is added to; it is asked three times, once without weight.
     """
 
     def found(step: Step) -> TrainingPass:
@@ -80,6 +80,8 @@ def aligned(weight: float, epsilon: float, epochs: int, signs: bool = False, gra
             at_p = kept(_shifted(step, gradient, leaves))
         cells = len({cell for cell, _ in leaves})
         gradients = torch.cat([g.flatten() for g in read]).view(cells, -1)
+        if weight == 0:  # looked at, and nothing else
+            return at_p._replace(alignment=alignment(gradients, signs))
         u = ascent(gradients, signs)
         size = finite_step(u, epsilon)
         parts = (size * u).flatten().split([leaf.numel() for leaf in leaves.values()])

@@ -258,6 +258,12 @@ def test_it_can_be_recorded(monkeypatch):
             search.step(batch(0), batch(1), sums)
 
 
+def test_without_weight_it_is_looked_at_in_darts_own_passes():
+    search = made(Learning(weights=aligned(0.0, 1e-2, 2)), cells=2)
+    search.step(batch(0), batch(1), SearchSums())
+    assert search.passes.counted == (2, 0)
+
+
 def test_a_search_writes_down_what_it_saw_and_without_weight_is_first_order_darts(search_run, tmp_path):
     """Lambda before each step of the weights, mean over an epoch."""
     histories = []
