@@ -71,7 +71,14 @@ def test_a_table_that_is_gone_is_missed_only_where_its_numbers_are_not_there(raw
     (tmp_path / "test/neighbourhoods").mkdir()
     for name in FILES:
         (tmp_path / "test/neighbourhoods" / name).write_text(json.dumps({}))
+    (line,) = problems(raw)
+    assert line.startswith(f"{gone}and {tmp_path}/test/neighbourhoods was made with None, not ")
+    made = Neighbourhoods().model_dump(mode="json")
+    content = {"config": {"config": {"neighbourhoods": made}}}
+    (tmp_path / "test/neighbourhoods/metrics.json").write_text(json.dumps(content))
     assert load(raw).config.neighbourhoods
+    (line,) = problems(raw | {"neighbourhoods": {"draws": 200}})  # it can't be made again, and stays
+    assert "'draws': 10000}, not " in line
 
 
 def test_it_needs_a_search_of_nas_bench_201(raw, table):

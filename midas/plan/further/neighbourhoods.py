@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from midas.images.contents import of_file
 from midas.plan.plan import Plan
@@ -30,8 +31,12 @@ def problems(plan: Plan) -> Iterator[str]:
         return
     if config.nas_bench_201_cells != CELLS:
         yield f"neighbourhoods: not allowed with nas_bench_201_cells {config.nas_bench_201_cells}; a table of all {CELLS:,} cells"
-    if not os.path.exists(table) and not all(path.exists() for path in files(plan)):
+    if os.path.exists(table):
+        return
+    if not all(path.exists() for path in files(plan)):
         yield f"neighbourhoods: nas_bench_201_table {table} is not there, and {folder(plan)} is not finished"
+    elif (asked := settings.model_dump(mode="json")) != (made := _finished(plan, "config", "config", "neighbourhoods")):
+        yield f"neighbourhoods: nas_bench_201_table {table} is not there, and {folder(plan)} was made with {made}, not {asked}"
 
 
 def folder(plan: Plan) -> Path:
@@ -54,8 +59,16 @@ def decided_by(plan: Plan) -> str:
     try:
         contents = of_file(plan.config.nas_bench_201_table)
     except ValueError:
-        try:
-            contents = json.loads((folder(plan) / FILES[0]).read_text())["benchmark_contents"]
-        except (OSError, ValueError, TypeError, KeyError):
-            contents = ""
+        contents = _finished(plan, "benchmark_contents") or ""
     return json.dumps([settings.model_dump(mode="json"), contents])
+
+
+def _finished(plan: Plan, *keys: str) -> Any:
+    """A value of what is finished, None where there is none."""
+    try:
+        found = json.loads((folder(plan) / FILES[0]).read_text())
+        for key in keys:
+            found = found[key]
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+    return found
