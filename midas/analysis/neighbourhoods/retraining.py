@@ -74,6 +74,10 @@ def write(arguments: argparse.Namespace) -> int:
         except (KeyError, ValueError) as error:
             raise ValueError(f"{arguments.like}: not the metrics.json of a retraining") from error
     found = cells_near(load(arguments.genotype), arguments)
+    if any(arguments.folder.glob("neighbour*")):
+        raise ValueError(
+            f"{arguments.folder}: not allowed; it holds neighbours of an earlier call, which may be trained already"
+        )
     for number, cell in enumerate(found):
         folder = arguments.folder / f"neighbour{number}"
         folder.mkdir(parents=True, exist_ok=True)

@@ -99,3 +99,12 @@ def test_it_needs_no_torch(cell, tmp_path):
     call = [sys.executable, "-c", code, cell, tmp_path / "near", "--radius", "2", "--count", "1"]
     done = subprocess.run(call, cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, f"{tmp_path}/near: cells written: 1\n"), done.stderr
+
+
+def test_neighbours_of_an_earlier_call_are_not_written_over(cell, tmp_path, monkeypatch, capsys):
+    call(monkeypatch, cell, tmp_path / "near", "--change", "operation")
+    before = [str(found) for found in cells(tmp_path / "near")]
+    with pytest.raises(SystemExit):
+        call(monkeypatch, cell, tmp_path / "near", "--radius", 3, "--count", 5)
+    assert f"{tmp_path}/near: not allowed; it holds neighbours of an earlier call" in capsys.readouterr().err
+    assert [str(found) for found in cells(tmp_path / "near")] == before
