@@ -23,7 +23,10 @@ from midas.spaces.benchmark import CELLS
 class Experiment(Strict):
     """One space searched on one data set by some methods."""
 
-    space: Name = Field(description="search space: nas_bench_201, darts, or RobustDARTS's s1, s2, s3, s4")
+    space: Name = Field(
+        description="search space: nas_bench_201, darts, RobustDARTS's s1, s2, s3, s4, or one of the DARTS-Bench-Suite: wide, "
+        "deep or single_cell with _regular, _no_skip or _all_skip"
+    )
     dataset: Name = Field(
         description="digits, digit_pairs (embedded), cifar10, cifar100, svhn, or a name of the key datasets"
     )

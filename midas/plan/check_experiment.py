@@ -83,8 +83,8 @@ def _cells_problems(space: Space, experiment: Experiment, key: str) -> Iterator[
     searches = {"search": experiment.search}
     searches |= {f"search_of.{name}": experiment.search_by(name) for name in experiment.search_of}
     for name, settings in {**searches, "retrain": experiment.retrain}.items():
-        if settings is not None and settings.cells < space.min_cells:
-            yield f"{key}.{name}.cells: {settings.cells} is not allowed; {space.name} needs at least {space.min_cells}"
+        if settings is not None and (problem := space.cells_problem(settings.cells)) is not None:
+            yield f"{key}.{name}.cells: {settings.cells} is not allowed; {problem}"
     for name, search in searches.items():
         if search.nesterov and search.momentum == 0:
             yield f"{key}.{name}.nesterov: true is not allowed with momentum 0"
@@ -104,8 +104,8 @@ def _transfer_problems(plan: Plan, space: Space, experiment: Experiment, transfe
         yield f"{key}.seeds: {seed} is not allowed; allowed: {', '.join(map(str, plan.config.seeds))}"
     if transfer.seeds and len(set(transfer.seeds)) < len(transfer.seeds):
         yield f"{key}.seeds: {transfer.seeds} is not allowed; each seed once"
-    if transfer.cells < space.min_cells:
-        yield f"{key}.cells: {transfer.cells} is not allowed; {space.name} needs at least {space.min_cells}"
+    if (problem := space.cells_problem(transfer.cells)) is not None:
+        yield f"{key}.cells: {transfer.cells} is not allowed; {problem}"
     if transfer.auxiliary > 0 and transfer.image_size != IMAGENET_SIDE:
         yield (
             f"{key}.auxiliary: {transfer.auxiliary} is not allowed at image_size {transfer.image_size}; the auxiliary head "
