@@ -16,7 +16,7 @@ from midas.config.kinds import Location, Name, Positive, Strict
 from midas.config.method import Method
 from midas.config.parts import PARTS
 from midas.config.protocols import expanded
-from midas.config.settings import Cost, Retrain, Search, SearchChanges, Transfer, UserDataset
+from midas.config.settings import Cost, Retrain, RetrainChanges, Search, SearchChanges, Transfer, UserDataset
 from midas.spaces.benchmark import CELLS
 
 
@@ -46,6 +46,11 @@ class Experiment(Strict):
     retrain: Retrain | None = Field(
         None, description="retraining protocol; may be left out where cells are looked up, or none is evaluated"
     )
+    retrain_as: Name = Field("retrain", description="name of the settings of retrain, beside those of retrain_also")
+    retrain_also: dict[Name, RetrainChanges] = Field(
+        {},
+        description="further retrainings of every evaluated cell, by name: settings in the place of those of retrain",
+    )
     transfer: Transfer | None = Field(None, description="training of the found cells on large images: table 3")
     cost: Cost | None = Field(None, description="measurement of what a search costs: table 6")
 
@@ -55,6 +60,14 @@ class Experiment(Strict):
             return self.search
         changes = self.search_of[method].model_dump()
         return Search.model_validate(self.search.model_dump() | expanded(changes))
+
+    def retrainings(self) -> dict[str, Retrain]:
+        """The settings of all retrainings of a cell by name, that of `retrain` first; none where it is left out."""
+        if self.retrain is None:
+            return {}
+        given = self.retrain.model_dump()
+        also = {name: Retrain.model_validate(given | own.model_dump()) for name, own in self.retrain_also.items()}
+        return {self.retrain_as: self.retrain, **also}
 
 
 class Analysis(Strict):

@@ -25,9 +25,13 @@ PROTOCOLS: dict[str, dict[str, Any]] = {
 
 ADDED: dict[str, Any] = {
     "protocol": None, "order": "architecture_first", "valid_batches": "shuffled", "nesterov": False, "clip_architecture": False,
-    "statistics": "batch",
+    "statistics": "batch", "first_images": None,
 }  # fmt: skip
 """Keys that a search has since runs were published, with the values of before."""
+ADDED_TO_RETRAIN: dict[str, Any] = {"leave_out": 0}
+"""The same of a retraining."""
+ADDED_TO_EXPERIMENT: dict[str, Any] = {"search_of": {}, "retrain_as": "retrain", "retrain_also": {}}
+"""The same of an experiment."""
 
 
 def expanded(given: Any) -> Any:

@@ -33,6 +33,7 @@ wildcard_constraints:
     dataset="[a-z0-9_]+",
     method="[a-z0-9_]+",
     seed="[0-9]+",
+    setting="[a-z0-9_]+",
 
 
 def run(step):
@@ -109,7 +110,7 @@ def whole_and_wanted(job):
     return not killed and (workflow.dag.reason(job).forced or not workflow.dag.needrun(job))
 
 
-LONG = ("search", "retrain", "transfer")
+LONG = ("search", "retrain", "retrain_also", "transfer")
 
 
 def of_cells(file, **chosen):

@@ -50,6 +50,7 @@ def _heading(folder, of_figures):
     for pattern, heading in (
         (r"data/\w+", "data/{dataset}/"),
         (r"\w+/\w+/cost", "{space}/{dataset}/cost/"),
+        (r"\w+/\w+/\w+/seed\d+/retrain_also/\w+", OF_A_CELL + "retrain_also/{setting}/"),
         (r"\w+/\w+/\w+/seed\d+/(\w+)", OF_A_CELL + r"\1/"),
         (r"\w+/\w+/\w+/seed\d+|\w+/\w+", None),  # their files are logs
     ):
