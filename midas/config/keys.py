@@ -70,6 +70,15 @@ class Experiment(Strict):
         return {self.retrain_as: self.retrain, **also}
 
 
+class Ranks(Strict):
+    """Methods ranked by the accuracy of their cells: by experiment and by retraining settings."""
+
+    methods: list[Name] = Field(
+        min_length=2,
+        description="methods that are ranked, in every experiment that retrains the cells of all of them",
+    )
+
+
 class Analysis(Strict):
     """Which search figures 1 to 5 look into."""
 
@@ -148,6 +157,9 @@ class Config(Strict):
     datasets: dict[Name, UserDataset] = Field({}, description="data sets of your own by name")
     methods: dict[Name, Method] = Field(min_length=1, description="methods by name")
     experiments: list[Experiment] = Field(min_length=1, description="what is searched, on what, by which methods")
+    ranks: Ranks | None = Field(
+        None, description="what table S1 and figure S1 rank (target suite); null: neither is made"
+    )
     analysis: Analysis | None = Field(
         None, description="what figures 1 to 5 look into; null: those figures are left out"
     )
@@ -220,7 +232,7 @@ def table() -> str:
         ("experiments[].search", Search),
     ]
     groups += [("experiments[].retrain", Retrain), ("experiments[].transfer", Transfer), ("experiments[].cost", Cost)]
-    groups += [("datasets.NAME", UserDataset), ("analysis", Analysis)]
+    groups += [("datasets.NAME", UserDataset), ("ranks", Ranks), ("analysis", Analysis)]
     lines = []
     for prefix, model in groups:
         title = f"`{prefix}`" if prefix else "Top level"

@@ -32,6 +32,8 @@ ADDED_TO_RETRAIN: dict[str, Any] = {"leave_out": 0}
 """The same of a retraining."""
 ADDED_TO_EXPERIMENT: dict[str, Any] = {"search_of": {}, "retrain_as": "retrain", "retrain_also": {}}
 """The same of an experiment."""
+ADDED_TO_CONFIGURATION: dict[str, Any] = {"ranks": None}
+"""The same of what a table or a figure is told."""
 
 
 def expanded(given: Any) -> Any:

@@ -91,6 +91,18 @@ class Cells:
         """Experiments whose searches' cost is measured."""
         return [experiment for experiment in self.config.experiments if experiment.cost]
 
+    def ranked(self) -> list[Experiment]:
+        """Experiments whose methods are ranked: those that retrain the cells of all methods that are."""
+        chosen = self.config.ranks
+        return [
+            experiment
+            for experiment in self.config.experiments
+            if chosen is not None
+            and self.evaluation(experiment.space) == "retrain"
+            and experiment.retrain is not None
+            and set(chosen.methods) <= set(experiment.methods)
+        ]
+
     def evaluation(self, space: str) -> Literal["lookup", "retrain"]:
         """How the cells of a space are evaluated: looked up where there is a table of the benchmark, else trained."""
         return "lookup" if space == "nas_bench_201" and self.config.nas_bench_201_table else "retrain"

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from midas.config.keys import Analysis, ConfigError, parse
+from midas.config.keys import Analysis, ConfigError, Ranks, parse
 from midas.config.reading import without_errors
 from midas.images.datasets import KNOWN, Dataset, class_names
 from midas.plan.check_experiment import experiment_problems
@@ -70,9 +70,30 @@ def _problems(plan: Plan) -> Iterator[str]:
         if names.index(names[index]) < index:
             yield f"{key}: space {experiment.space} on {experiment.dataset} appears twice; each once"
         yield from experiment_problems(plan, experiment, key)
+    if config.ranks is not None:
+        yield from _ranks_problems(plan, config.ranks)
     if config.analysis is not None:
         yield from _analysis_problems(plan, config.analysis)
     yield from elsewhere(plan)
+
+
+def _ranks_problems(plan: Plan, ranks: Ranks) -> Iterator[str]:
+    """Methods that nothing retrains together, or that are retrained by other settings in one experiment than in another."""
+    known = plan.config.methods
+    for name in dict.fromkeys(name for name in ranks.methods if name not in known):
+        yield f"ranks.methods: {name!r} does not exist; allowed: {', '.join(known)}"
+    if len(set(ranks.methods)) < len(ranks.methods):
+        yield f"ranks.methods: {ranks.methods} is not allowed; each method once"
+    found = plan.ranked()
+    if not found:
+        yield f"ranks.methods: no experiment retrains the cells of all of them: {', '.join(ranks.methods)}"
+    for experiment in found[1:]:
+        if (own := list(experiment.retrainings())) != (first := list(found[0].retrainings())):
+            index = plan.config.experiments.index(experiment)
+            yield (
+                f"experiments.{index}.retrain_also: settings {', '.join(own)} are not allowed with ranks, which compares "
+                f"those of all: {', '.join(first)}"
+            )
 
 
 def _analysis_problems(plan: Plan, analysis: Analysis) -> Iterator[str]:

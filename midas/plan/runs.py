@@ -151,7 +151,12 @@ def decisive(run: Strict) -> dict[str, Any]:
         for key in [key for key, before in protocols.ADDED.items() if key in search and search[key] == before]:
             del search[key]
     trained = [group["retrain"] for group in (*groups, *experiments) if isinstance(group.get("retrain"), dict)]
-    for added, places in ((protocols.ADDED_TO_RETRAIN, trained), (protocols.ADDED_TO_EXPERIMENT, experiments)):
+    asked = [found["config"]] if "config" in found else []
+    for added, places in (
+        (protocols.ADDED_TO_RETRAIN, trained),
+        (protocols.ADDED_TO_EXPERIMENT, experiments),
+        (protocols.ADDED_TO_CONFIGURATION, asked),
+    ):
         for place in places:
             for key in [key for key, before in added.items() if place[key] == before]:
                 del place[key]

@@ -129,6 +129,22 @@ def evaluations(space):
     return files + of_cells("search/metrics.json", space=space, evaluated=True, searched=True)
 
 
+def further():
+    """The metrics of every further retraining."""
+    return [str(SHOWN.retrain_folder(cell, setting) / "metrics.json") for cell, setting in SHOWN.further()]
+
+
+def ranked():
+    """The metrics of every retraining that methods are ranked by."""
+    chosen, files = SHOWN.config.ranks, []
+    for experiment in SHOWN.ranked():
+        cells = [cell for cell in SHOWN.cells(experiment.space, evaluated=True) if cell.experiment == experiment]
+        for cell in cells:
+            if cell.method in chosen.methods:
+                files += [str(SHOWN.retrain_folder(cell, name) / "metrics.json") for name in experiment.retrainings()]
+    return files
+
+
 def transfers():
     """The metrics of every transferred cell."""
     return [str(SHOWN.cell_folder(cell) / "transfer/metrics.json") for cell in SHOWN.transfers()]

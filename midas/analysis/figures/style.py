@@ -100,8 +100,9 @@ def add_note(figure: Figure, config: Config) -> None:
         figure.supxlabel(text, fontsize=6, color=GREY, x=0.01, ha="left")
 
 
-def save(figure: Figure, folder: Path, number: int) -> None:
-    """Write figure_NN.pdf and figure_NN.png; equal figures give equal bytes."""
+def save(figure: Figure, folder: Path, number: int | str) -> None:
+    """Write figure_NN.pdf and figure_NN.png, or figure_s1 and on; equal figures give equal bytes."""
     folder.mkdir(parents=True, exist_ok=True)
-    figure.savefig(folder / f"figure_{number:02d}.pdf", metadata={"CreationDate": None})
-    figure.savefig(folder / f"figure_{number:02d}.png")
+    name = f"figure_{number:02d}" if isinstance(number, int) else f"figure_{number.lower()}"
+    figure.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None})
+    figure.savefig(folder / f"{name}.png")
