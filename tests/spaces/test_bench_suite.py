@@ -8,7 +8,8 @@ import torch
 from midas.config.method import Method
 from midas.methods.composition import supernet_of
 from midas.methods.decoding import decode_weights, random_genotype
-from midas.networks.skeletons import Beside, build, set_drop_path
+from midas.networks.found_cells import Beside
+from midas.networks.skeletons import build, set_drop_path
 from midas.spaces import SPACES
 from midas.spaces.bench_suite import BENCH_SUITE, REGULAR
 from midas.spaces.genotype import Genotype, check_nodes, load, parse
