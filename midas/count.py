@@ -55,7 +55,7 @@ def _genotype(argument: str) -> Genotype:
 
 def _count(arguments: argparse.Namespace) -> dict[str, Any]:
     genotype = _genotype(arguments.genotype)
-    defaults = DEFAULTS["imagenet" if arguments.imagenet else genotype.space]
+    defaults = DEFAULTS["imagenet" if arguments.imagenet else genotype.family]
     sizes = {name: getattr(arguments, name) or value for name, value in defaults.items()}
     image = (224, 224) if arguments.imagenet else (32, 32)
     with torch.device("meta"):

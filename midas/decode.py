@@ -54,8 +54,8 @@ def decode_dump(dump: Path, space: Space, method: Method) -> Genotype:
     if pairs is None and pi is not None:
         pairs = pi.mean(0, dtype=np.float64)
     genotype = decode_weights(mean, pairs, kinds, space, method.decode_none, threshold_of(method), pools(method, space))
-    for kind, nodes in genotype.cells.items():
-        if not any(nodes):
+    for kind in genotype.cells:
+        if not genotype.nodes(kind):
             raise ValueError(
                 f"{dump}: no operation of the {kind} cell reaches the threshold {threshold_of(method)} (sparse)"
             )

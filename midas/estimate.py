@@ -65,12 +65,14 @@ class Job:
         experiment: that it belongs to.
         method: name of its method; empty for a measurement of cost, which has several.
         done: whether its metrics.json exists.
+        setting: name of its settings where it is a further retraining.
     """
 
     step: str
     experiment: Experiment
     method: str
     done: bool
+    setting: str = ""
 
 
 def jobs(plan: Plan) -> Iterator[Job]:
@@ -81,6 +83,9 @@ def jobs(plan: Plan) -> Iterator[Job]:
     for step, cell in folders:
         path = plan.cell_folder(cell) / step / "metrics.json"
         yield Job(step, cell.experiment, cell.method, path.exists())
+    for cell, setting in plan.retrained_also():
+        path = plan.retrain_folder(cell, setting) / "metrics.json"
+        yield Job("retrain", cell.experiment, cell.method, path.exists(), setting)
     for experiment in plan.costs():
         path = plan.root / experiment.space / experiment.dataset / "cost/metrics.json"
         yield Job("cost", experiment, "", path.exists())
@@ -99,8 +104,8 @@ def loads(plan: Plan, job: Job) -> list[Load]:
 
 def _search_load(plan: Plan, job: Job) -> Load:
     dataset, search = plan.dataset(job.experiment.dataset), job.experiment.search_by(job.method)
-    half = images_of(dataset)[0] // 2
-    if dataset.split is not None:
+    half = (search.first_images or images_of(dataset)[0]) // 2
+    if dataset.split is not None and search.first_images is None:
         half = min(map(len, read_split(Path(dataset.split)).values()))
     setting = _search_setting(plan, job.experiment, job.method)
     method = plan.config.methods[job.method]
@@ -118,9 +123,10 @@ def _search_setting(plan: Plan, experiment: Experiment, method: str) -> Setting:
 
 
 def _retrain_load(plan: Plan, job: Job) -> Load:
-    dataset, retrain = plan.dataset(job.experiment.dataset), job.experiment.retrain
-    assert retrain is not None  # `midas.plan.check` has seen to it
+    dataset, found = plan.dataset(job.experiment.dataset), job.experiment.retrainings()
+    retrain = found[job.setting or job.experiment.retrain_as]  # `midas.plan.check` has seen to it
     train, test = images_of(dataset)
+    train -= retrain.leave_out
     setting = Setting("retrain", job.experiment.space, dataset.image, retrain.batch_size, retrain, dataset.classes)
     return Load(setting, retrain.epochs * _in_batches(train, retrain.batch_size), retrain.epochs * test)
 
@@ -172,7 +178,9 @@ def _count(found: list[Job]) -> str:
     if not found:
         return ""
     methods, done = len({job.method for job in found}), sum(job.done for job in found)
-    factors = f" = {methods} x {len(found) // methods}" if found[0].method else ""
+    settings = len({job.setting for job in found})
+    factors = f" = {methods} x {len(found) // methods // settings}" if found[0].method else ""
+    factors += f" x {settings}" if settings > 1 else ""
     return f"{len(found)}{factors}" + (f" ({done} done)" if done else "")
 
 

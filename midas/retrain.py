@@ -1,4 +1,4 @@
-"""Train a found cell from scratch on all training images and test it after every epoch.
+"""Train a found cell from scratch on all training images, or all but the first, and test it after every epoch.
 
 ``python -m midas.retrain RUN FOLDER`` writes `history.csv`, `model.safetensors` and, last, `metrics.json`. It can be
 killed at any moment: started again, it goes on from its checkpoint and ends with the same numbers.
@@ -39,7 +39,8 @@ def retrain(run: RetrainRun, folder: Path) -> None:
     torch.set_num_threads(run.threads)
     device = pick_device(run.device)
     genotype = load_genotype(Path(run.genotype))
-    parts = load(run.dataset, device)
+    whole, test = load(run.dataset, device)
+    parts = whole.take(torch.arange(run.retrain.leave_out, len(whole))) if run.retrain.leave_out else whole, test
     seed_step(run.seed, "weights", 0, 0)
     network = make_network(genotype, run.retrain, run.dataset.classes, device)
     trainer = Retraining(network, run.retrain, run.seed)

@@ -262,3 +262,17 @@ def test_diverged_training_ends_with_its_epoch_and_without_outputs(make_run, tmp
 def test_batch_larger_than_the_data_is_refused(make_run, tmp_path):
     with pytest.raises(ValueError, match="batch_size: 65 is not allowed"):
         retrain(make_run(batch_size=65), tmp_path / "a")
+
+
+def test_images_that_are_left_out_are_not_trained_on(make_run, dataset, tmp_path):
+    """The same as a data set without them."""
+    with np.load(dataset.path) as file:
+        arrays = dict(file)
+    arrays |= {name: arrays[name][16:] for name in ("x_train", "y_train")}
+    np.savez(tmp_path / "fewer.npz", **arrays)
+    fewer = dataset.model_copy(update={"path": str(tmp_path / "fewer.npz")})
+    runs = [make_run(leave_out=16), make_run().model_copy(update={"dataset": fewer}), make_run()]
+    for number, run in enumerate(runs):
+        retrain(run, tmp_path / str(number))
+    first, second, whole = ((tmp_path / f"{number}/history.csv").read_text() for number in range(3))
+    assert first == second != whole

@@ -71,7 +71,7 @@ class PlainSupernet(nn.Module):
                 preprocess.append(ReLUConvBN(channels_in[1], width, norm=search_norm))
             return PlainCell(space.cells[kind], space, self.alphas[kind], preprocess, width)
 
-        self.skeleton = SKELETONS[space.family](make_cell, channels, cells, classes)
+        self.skeleton = SKELETONS[space.family](make_cell, channels, cells, classes, space=space)
         use_own_gradients(self, fast=False)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -46,6 +46,8 @@ def metrics_files(plan: Plan) -> Iterator[tuple[str, Path]]:
     for cell in plan.cells(evaluated=True):
         step = plan.evaluation(cell.experiment.space)
         yield step, plan.cell_folder(cell) / step / "metrics.json"
+    for cell, setting in plan.retrained_also():
+        yield "retrain", plan.retrain_folder(cell, setting) / "metrics.json"
     for cell in plan.transfers():
         yield "transfer", plan.cell_folder(cell) / "transfer/metrics.json"
     for experiment in plan.costs():

@@ -14,18 +14,22 @@ from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 from midas.config.further.neighbourhoods import Neighbourhoods
 from midas.config.further.proxies import Proxies, Robust
+from midas.config.further.ranks import Ranks
 from midas.config.kinds import Location, Name, Positive, Strict
 from midas.config.method import Method
 from midas.config.parts import PARTS
 from midas.config.protocols import expanded
-from midas.config.settings import Cost, Retrain, Search, SearchChanges, Transfer, UserDataset
+from midas.config.settings import Cost, Retrain, RetrainChanges, Search, SearchChanges, Transfer, UserDataset
 from midas.spaces.benchmark import CELLS
 
 
 class Experiment(Strict):
     """One space searched on one data set by some methods."""
 
-    space: Name = Field(description="search space: nas_bench_201, darts, or RobustDARTS's s1, s2, s3, s4")
+    space: Name = Field(
+        description="search space: nas_bench_201, darts, RobustDARTS's s1, s2, s3, s4, or one of the DARTS-Bench-Suite: wide, "
+        "deep or single_cell with _regular, _no_skip or _all_skip"
+    )
     dataset: Name = Field(
         description="digits, digit_pairs (embedded), cifar10, cifar100, svhn, or a name of the key datasets"
     )
@@ -45,6 +49,11 @@ class Experiment(Strict):
     retrain: Retrain | None = Field(
         None, description="retraining protocol; may be left out where cells are looked up, or none is evaluated"
     )
+    retrain_as: Name = Field("retrain", description="name of the settings of retrain, beside those of retrain_also")
+    retrain_also: dict[Name, RetrainChanges] = Field(
+        {},
+        description="further retrainings of every evaluated cell, by name: settings in the place of those of retrain",
+    )
     transfer: Transfer | None = Field(None, description="training of the found cells on large images: table 3")
     cost: Cost | None = Field(None, description="measurement of what a search costs: table 6")
 
@@ -54,6 +63,14 @@ class Experiment(Strict):
             return self.search
         changes = self.search_of[method].model_dump()
         return Search.model_validate(self.search.model_dump() | expanded(changes))
+
+    def retrainings(self) -> dict[str, Retrain]:
+        """The settings of all retrainings of a cell by name, that of `retrain` first; none where it is left out."""
+        if self.retrain is None:
+            return {}
+        given = self.retrain.model_dump()
+        also = {name: Retrain.model_validate(given | own.model_dump()) for name, own in self.retrain_also.items()}
+        return {self.retrain_as: self.retrain, **also}
 
 
 class Analysis(Strict):
@@ -134,6 +151,9 @@ class Config(Strict):
     datasets: dict[Name, UserDataset] = Field({}, description="data sets of your own by name")
     methods: dict[Name, Method] = Field(min_length=1, description="methods by name")
     experiments: list[Experiment] = Field(min_length=1, description="what is searched, on what, by which methods")
+    ranks: Ranks | None = Field(
+        None, description="what table S1 and figure S1 rank (target suite); null: neither is made"
+    )
     analysis: Analysis | None = Field(
         None, description="what figures 1 to 5 look into; null: those figures are left out"
     )
@@ -147,7 +167,7 @@ class Config(Strict):
     )
 
 
-FURTHER = ("neighbourhoods", "proxies")
+FURTHER = ("neighbourhoods", "proxies", "ranks")
 """Keys of what stands beside the paper's tables and figures: they decide what is made of them, and nothing else."""
 
 
@@ -218,8 +238,8 @@ def table() -> str:
         ("experiments[].search", Search),
     ]
     groups += [("experiments[].retrain", Retrain), ("experiments[].transfer", Transfer), ("experiments[].cost", Cost)]
-    groups += [("datasets.NAME", UserDataset), ("analysis", Analysis), ("neighbourhoods", Neighbourhoods)]
-    groups += [("proxies", Proxies), ("proxies.robust", Robust)]
+    groups += [("datasets.NAME", UserDataset), ("analysis", Analysis), ("ranks", Ranks)]
+    groups += [("neighbourhoods", Neighbourhoods), ("proxies", Proxies), ("proxies.robust", Robust)]
     lines = []
     for prefix, model in groups:
         title = f"`{prefix}`" if prefix else "Top level"

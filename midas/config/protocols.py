@@ -13,6 +13,7 @@ _COMMON: dict[str, Any] = {
     "channels": 16, "batch_size": 64, "lr": 0.025, "lr_min": 0.001, "momentum": 0.9, "weight_decay": 3e-4, "clip": 5.0,
     "arch_lr": 3e-4, "arch_betas": (0.5, 0.999), "arch_weight_decay": 1e-3,
     "order": "architecture_first", "valid_batches": "fresh", "nesterov": False, "clip_architecture": False,
+    "first_images": None,
 }  # fmt: skip
 PROTOCOLS: dict[str, dict[str, Any]] = {
     "D50": {**_COMMON, "cells": 8, "epochs": 50},
@@ -25,9 +26,13 @@ PROTOCOLS: dict[str, dict[str, Any]] = {
 
 ADDED: dict[str, Any] = {
     "protocol": None, "order": "architecture_first", "valid_batches": "shuffled", "nesterov": False, "clip_architecture": False,
-    "statistics": "batch",
+    "statistics": "batch", "first_images": None,
 }  # fmt: skip
 """Keys that a search has since runs were published, with the values of before."""
+ADDED_TO_RETRAIN: dict[str, Any] = {"leave_out": 0}
+"""The same of a retraining."""
+ADDED_TO_EXPERIMENT: dict[str, Any] = {"search_of": {}, "retrain_as": "retrain", "retrain_also": {}}
+"""The same of an experiment."""
 
 
 def expanded(given: Any) -> Any:

@@ -36,6 +36,11 @@ class Search(Strict):
     )
     epochs: Positive = Field(description="epochs of the search")
     batch_size: Annotated[int, Field(ge=2)] = Field(64, description="images in a batch, of either half")
+    first_images: Annotated[int, Field(ge=2)] | None = Field(
+        None,
+        description="of the training images the first so many alone are searched on, their first half for the weights, the "
+        "second for the architecture (DARTS-Bench-Suite: 25000 of CIFAR-10); goes before cifar10_split; null: all images",
+    )
     lr: Rate = Field(0.025, description="SGD learning rate of the weights at the start, annealed by a cosine")
     lr_min: Rate = Field(0.001, description="learning rate that the cosine ends at")
     momentum: Fraction = Field(0.9, description="SGD momentum of the weights")
@@ -110,12 +115,17 @@ SearchChanges = create_model(  # type: ignore[call-overload]
 
 
 class Retrain(Strict):
-    """Training a found cell from scratch on all training images."""
+    """Training a found cell from scratch on all training images, or all but those that are left out."""
 
     channels: Positive = Field(36, description="initial channels of the network")
     cells: Cells = Field(20, description="cells: in all (DARTS) or in each of the three stages (NAS-Bench-201)")
     epochs: Positive = Field(600, description="epochs of training")
     batch_size: Annotated[int, Field(ge=2)] = Field(96, description="images in a batch")
+    leave_out: Annotated[int, Field(ge=0)] = Field(
+        0,
+        description="training images at the front that a cell is not trained on, e.g. those that it was searched on "
+        "(DARTS-Bench-Suite: 25000 of CIFAR-10)",
+    )
     lr: Rate = Field(0.025, description="SGD learning rate at the start, annealed to 0 by a cosine")
     momentum: Fraction = Field(0.9, description="SGD momentum")
     nesterov: bool = Field(False, description="SGD with Nesterov's momentum (NAS-Bench-201: true)")
@@ -128,6 +138,14 @@ class Retrain(Strict):
     ema: BelowOne = Field(0.0, description="decay of an average of the weights that is evaluated, 0 for none")
     precision: Precision = Field("float32", description="bfloat16: automatic mixed precision")
     channels_last: bool = Field(True, description="memory layout of the maps; values differ by rounding only")
+
+
+RetrainChanges = create_model(  # type: ignore[call-overload]
+    "RetrainChanges",
+    __base__=_Changes,
+    __doc__="Settings of a retraining that replace others; what isn't given stays.",
+    **{name: (found.annotation, _with_default(found)) for name, found in Retrain.model_fields.items()},
+)
 
 
 class Transfer(Strict):

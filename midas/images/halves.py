@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def search_halves(dataset: Dataset, count: int) -> tuple[Tensor, Tensor]:
+def search_halves(dataset: Dataset, count: int, first: int | None = None) -> tuple[Tensor, Tensor]:
     """Indices of the training images that the weights and the architecture are searched on.
 
     The same for all seeds. NAS-Bench-201 has index lists of its own for CIFAR-10 (key cifar10_split); elsewhere the halves
@@ -23,12 +23,18 @@ def search_halves(dataset: Dataset, count: int) -> tuple[Tensor, Tensor]:
     Args:
         dataset: names the file with the lists, if there is one.
         count: number of training images.
+        first: of the training images the first so many alone are searched on: half of them for the weights, the rest for the
+            architecture, whatever lists there are; None: as above.
 
     Raises:
-        ValueError: the file can't be used, or names an image that doesn't exist.
+        ValueError: the file can't be used, or names an image that doesn't exist; or there are not so many images.
     """
     import torch  # the checks of a configuration, which read lists alone, need none
 
+    if first is not None:
+        if first > count:
+            raise ValueError(f"first_images: {first} is not allowed; {dataset.name} has {count} training images")
+        return torch.arange(first // 2), torch.arange(first // 2, first)
     if dataset.split is None:
         order = torch.randperm(count, generator=torch.Generator().manual_seed(0))
         train, valid = order[: count // 2], order[count // 2 :]

@@ -104,7 +104,10 @@ def steps_per_epoch(run: CostRun) -> int:
         ValueError: a half of the images doesn't fill a batch, or the data set can't be read.
     """
     train, _ = load(run.dataset, torch.device("cpu"))
-    images, batch = min(map(len, search_halves(run.dataset, len(train)))), run.search.batch_size
+    images, batch = (
+        min(map(len, search_halves(run.dataset, len(train), run.search.first_images))),
+        run.search.batch_size,
+    )
     if images < batch:
         raise ValueError(
             f"batch_size: {batch} is not allowed; {run.dataset.name} has {images} images for a half of the search"

@@ -52,7 +52,7 @@ def decode_weights(
             cells[kind] = tuple(_node(node, weights, pairs, spec, space, threshold) for node in spec.nodes)
         if threshold is not None:
             cells[kind] = _reached(cells[kind], spec)
-    return Genotype(space.family, cells)
+    return Genotype(space.networks, cells)
 
 
 def _allowed(weights: np.ndarray, spec: CellSpec, space: Space, allow_none: bool) -> np.ndarray:
@@ -119,4 +119,4 @@ def random_genotype(space: Space, seed: int, decode_none: bool | None = None) ->
         return tuple((str(draw.choice(o)), spec.edges[edge][0]) for o, edge in zip(offered, edges, strict=True))
 
     cells = {kind: tuple(node(spec, target) for target in spec.nodes) for kind, spec in space.cells.items()}
-    return Genotype(space.family, cells)
+    return Genotype(space.networks, cells)

@@ -118,7 +118,7 @@ def make(name: str, channels: int, stride: int = 1, norm: Norm = nn.BatchNorm2d,
         channels: channels C of its input and output.
         stride: 2 halves height and width.
         norm: makes the normalisation of its convolutions.
-        pool_norm: whether a pooling is followed by the same normalisation, as in DARTS's search.
+        pool_norm: whether a pooling is followed by the same normalisation, as in DARTS's search (`Space`).
 
     Raises:
         ValueError: there is no such operation; the message lists those there are.

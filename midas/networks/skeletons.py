@@ -1,4 +1,4 @@
-"""Networks: the skeletons that repeat a cell, shared by search and evaluation, and found cells as networks.
+"""Networks: the skeletons that repeat a cell, shared by search and evaluation, and the networks of found cells.
 
 Definitions: quark0/darts (cnn/model.py) for DARTS on CIFAR and ImageNet; D-X-Y/AutoDL-Projects (TinyNetwork) for
 NAS-Bench-201.
@@ -6,18 +6,16 @@ NAS-Bench-201.
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Mapping
-from functools import reduce
 from typing import Protocol
 
-import torch
 from torch import Tensor, nn
 
-from midas.networks.operations import FactorizedReduce, Norm, ReLUConvBN, make
-from midas.spaces import SPACES
+from midas.networks.found_cells import DartsCell, Nasbench201Cell
+from midas.networks.operations import Norm, ReLUConvBN
+from midas.spaces import SPACES, Space
 from midas.spaces.darts import DARTS
-from midas.spaces.genotype import Genotype, Node, check_nodes
+from midas.spaces.genotype import Genotype, check_nodes
 from midas.spaces.nas_bench_201 import NAS_BENCH_201
 
 
@@ -30,7 +28,7 @@ class MakeCell(Protocol):
         Args:
             kind: a kind of cell of the space.
             channels_in: channels of each of its inputs.
-            channels: channels C of each of its nodes; a DARTS cell puts out all that have inputs, 4 C in search.
+            channels: channels C of each of its nodes; a cell of the DARTS family puts out several, 4 C in search.
             reduction_prev: whether its first input is twice as large as its second.
         """
 
@@ -81,14 +79,23 @@ class Nasbench201Skeleton(Skeleton):
         cells: cells of each stage (the benchmark: 5).
         classes: number of classes.
         norm: makes the normalisation outside the cells.
+        space: the space.
     """
 
-    def __init__(self, make_cell: MakeCell, channels: int, cells: int, classes: int, norm: Norm = nn.BatchNorm2d):
+    def __init__(
+        self,
+        make_cell: MakeCell,
+        channels: int,
+        cells: int,
+        classes: int,
+        norm: Norm = nn.BatchNorm2d,
+        space: Space = NAS_BENCH_201,
+    ):
         super().__init__()
         self.stem = nn.Sequential(_conv(3, channels), norm(channels))
         self.cells = nn.ModuleList()
         before = channels
-        for layer in NAS_BENCH_201.skeleton(cells):
+        for layer in space.skeleton(cells):
             width = layer.width * channels
             if layer.kind == "residual":
                 self.cells.append(ResidualBlock(before, width, norm))
@@ -122,12 +129,13 @@ class DartsSkeleton(Skeleton):
     Args:
         make_cell: see `MakeCell`; cells have two inputs, the older one first.
         channels: initial channels.
-        cells: cells in all; those at one third and two thirds reduce.
+        cells: cells in all.
         classes: number of classes.
-        auxiliary: whether there is an auxiliary head, after the second reduction cell.
+        auxiliary: whether there is an auxiliary head, after two thirds of the cells (DARTS: the second reduction cell).
         imagenet: a stem of three convolutions that takes 224x224 pixels to 56x56 and 28x28, instead of CIFAR's one.
         norm: makes the normalisation outside the cells.
-        nodes: kind of cell -> how many nodes it puts out; None: all.
+        nodes: kind of cell -> how many nodes it puts out; None: as many as in the space's search.
+        space: the space, which says where reduction cells lie.
     """
 
     def __init__(
@@ -140,16 +148,17 @@ class DartsSkeleton(Skeleton):
         imagenet: bool = False,
         norm: Norm = nn.BatchNorm2d,
         nodes: Mapping[str, int] | None = None,
+        space: Space = DARTS,
     ):
         super().__init__()
         before = last = channels if imagenet else 3 * channels
         self.stem, self.second_stem = _imagenet_stems(channels, norm) if imagenet else _cifar_stems(last, norm)
         self.cells = nn.ModuleList()
-        nodes = nodes or {kind: len(spec.nodes) for kind, spec in DARTS.cells.items()}
+        nodes = nodes or {kind: len(spec.put_out) for kind, spec in space.cells.items()}
         self.auxiliary: nn.Module | None = None
         self.auxiliary_after = 2 * cells // 3
         reduction_prev = imagenet
-        for index, layer in enumerate(DARTS.skeleton(cells)):
+        for index, layer in enumerate(space.skeleton(cells)):
             width = layer.width * channels
             self.cells.append(make_cell(layer.kind, (before, last), width, reduction_prev))
             before, last = last, nodes[layer.kind] * width
@@ -185,71 +194,6 @@ SKELETONS: dict[str, Callable[..., Skeleton]] = {"nas_bench_201": Nasbench201Ske
 """Family of a space -> its skeleton."""
 
 
-class Graph(nn.Module):
-    """The intermediate nodes of a found cell: each is the sum of its incoming edges.
-
-    Args:
-        nodes: kept edges of each node.
-        make_edge: operation and source node -> module.
-    """
-
-    def __init__(self, nodes: tuple[Node, ...], make_edge: Callable[[str, int], nn.Module]):
-        super().__init__()
-        self.sources = [[source for _, source in node] for node in nodes]
-        self.edges = nn.ModuleList(make_edge(*edge) for node in nodes for edge in node)
-
-    def forward(self, *inputs: Tensor) -> list[Tensor]:
-        """Maps of the intermediate nodes that have edges from those of the input nodes."""
-        states, edges = list(inputs), iter(self.edges)
-        for sources in self.sources:
-            found = [next(edges)(states[source]) for source in sources]
-            states.append(reduce(operator.add, found) if found else states[0])  # in its place alone: no edge reads it
-        return [state for state, sources in zip(states[len(inputs) :], self.sources, strict=True) if sources]
-
-
-class Nasbench201Cell(nn.Module):
-    """A found cell of NAS-Bench-201; its output is its last node."""
-
-    def __init__(self, nodes: tuple[Node, ...], channels: int):
-        super().__init__()
-        self.graph = Graph(nodes, lambda operation, source: make(operation, channels))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, C, H, W] -> [B, C, H, W]."""
-        return self.graph(x)[-1]
-
-
-class DartsCell(nn.Module):
-    """A found cell of DARTS; its output are its nodes side by side, without those that have no edges.
-
-    Args:
-        nodes: kept edges of each node.
-        kind: "normal" or "reduce".
-        channels_in, channels, reduction_prev: see `MakeCell`.
-    """
-
-    def __init__(
-        self, nodes: tuple[Node, ...], kind: str, channels_in: tuple[int, ...], channels: int, reduction_prev: bool
-    ):
-        super().__init__()
-        from timm.layers import DropPath  # takes seconds, and the search, which shares the skeletons, has no use for it
-
-        spec = DARTS.cells[kind]
-        self.drop_path = DropPath()
-
-        def make_edge(name: str, source: int) -> nn.Module:
-            operation = make(name, channels, spec.stride if source < spec.inputs else 1)
-            return operation if isinstance(operation, nn.Identity) else nn.Sequential(operation, self.drop_path)
-
-        older = FactorizedReduce if reduction_prev else ReLUConvBN
-        self.preprocess = nn.ModuleList([older(channels_in[0], channels), ReLUConvBN(channels_in[1], channels)])
-        self.graph = Graph(nodes, make_edge)
-
-    def forward(self, before: Tensor, last: Tensor) -> Tensor:
-        """Outputs of the two cells before -> [B, nodes C, H, W], halved in height and width by a reduction cell."""
-        return torch.cat(self.graph(self.preprocess[0](before), self.preprocess[1](last)), 1)
-
-
 def build(
     genotype: Genotype, channels: int, cells: int, classes: int, auxiliary: bool = False, imagenet: bool = False
 ) -> Skeleton:
@@ -267,26 +211,27 @@ def build(
         ValueError: the genotype doesn't have its space's form, or the skeleton can't have so few cells.
     """
     _check(genotype, cells)
-    if genotype.space == "nas_bench_201":
+    if genotype.family == "nas_bench_201":
         if imagenet:
             raise ValueError("a NAS-Bench-201 cell has no ImageNet network; allowed: DARTS genotypes")
         nodes = genotype.cells["cell"]
         return Nasbench201Skeleton(lambda kind, channels_in, c, _: Nasbench201Cell(nodes, c), channels, cells, classes)
     return DartsSkeleton(
-        lambda kind, *sizes: DartsCell(genotype.cells[kind], kind, *sizes),
+        lambda kind, *sizes: DartsCell(genotype, kind, *sizes),
         channels,
         cells,
         classes,
         auxiliary,
         imagenet,
         nodes={kind: len(genotype.nodes(kind)) for kind in genotype.cells},
+        space=SPACES[genotype.space],
     )
 
 
 def _check(genotype: Genotype, cells: int) -> None:
     space = SPACES[genotype.space]
-    if cells < space.min_cells:
-        raise ValueError(f"cells: {cells} is not allowed; {space.name} needs at least {space.min_cells}")
+    if (problem := space.cells_problem(cells)) is not None:
+        raise ValueError(f"cells: {cells} is not allowed; {problem}")
     check_nodes(genotype)
 
 

@@ -51,6 +51,17 @@ class Cells:
         """Folder of one search."""
         return self.folder(cell.experiment.space, cell.experiment.dataset, cell.method, cell.seed)
 
+    def retrain_folder(self, cell: Cell, setting: str = "") -> Path:
+        """Folder of a retraining: under the settings of `retrain`, or under further ones by name."""
+        also = setting and setting != cell.experiment.retrain_as
+        return self.cell_folder(cell) / (f"retrain_also/{setting}" if also else "retrain")
+
+    def retrained_also(self) -> Iterator[tuple[Cell, str]]:
+        """All evaluated cells with the name of each further retraining."""
+        for cell in self.cells(evaluated=True):
+            for setting in cell.experiment.retrain_also:
+                yield cell, setting
+
     def cells(self, space: str | None = None, evaluated: bool = False, searched: bool = False) -> Iterator[Cell]:
         """All cells, found or random: of one space if it is named, those evaluated only, those searched only if asked for."""
         for experiment in self.config.experiments:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from midas.config.keys import Experiment
 from midas.config.method import ATTENTION, Method
-from midas.config.settings import Cost, Transfer
+from midas.config.settings import Cost, Retrain, Search, Transfer
 from midas.images.datasets import IMAGE_FOLDERS, Dataset
 from midas.plan.cells import Cell
 from midas.plan.check_images import TRANSFER_SHRINK, image_problems, transfer_problems
@@ -15,6 +15,7 @@ from midas.plan.plan import Plan
 from midas.spaces import SPACES, Space
 
 IMAGENET_SIDE = 224
+AUXILIARY_SHRINK = 4
 
 
 def experiment_problems(plan: Plan, experiment: Experiment, key: str) -> Iterator[str]:
@@ -27,6 +28,7 @@ def experiment_problems(plan: Plan, experiment: Experiment, key: str) -> Iterato
     if experiment.methods and plan.evaluation(space.name) == "retrain" and experiment.retrain is None:
         yield f"{key}.retrain: missing; cells of {space.name} on {experiment.dataset} must be trained (no table is named)"
     yield from _cells_problems(space, experiment, key)
+    yield from _retraining_problems(plan, experiment, key)
     if experiment.transfer:
         yield from _transfer_problems(plan, space, experiment, experiment.transfer, f"{key}.transfer")
     if all(_done(plan, cell) for cell in plan.cells() if cell.experiment == experiment):
@@ -44,12 +46,8 @@ def experiment_problems(plan: Plan, experiment: Experiment, key: str) -> Iterato
         if method in plan.config.methods:
             own, at = _by(experiment, method), f"{key}.search_of.{method}" if method in experiment.search_of else key
             yield from _method_problems(space, own, dataset, plan.config.methods[method], f"methods.{method}", at)
-    retrain = experiment.retrain
-    if retrain and space.family == "darts" and retrain.auxiliary > 0 and dataset.image != (32, 32):
-        yield (
-            f"{key}.retrain.auxiliary: {retrain.auxiliary} is not allowed on {dataset.image[0]}x{dataset.image[1]} images; "
-            "the auxiliary head is defined for 32x32, set 0"
-        )
+    for name, retrain in experiment.retrainings().items() if space.family == "darts" else ():
+        yield from _auxiliary_problems(space, retrain, dataset, f"{key}.{_at(experiment, name)}.auxiliary")
     if experiment.cost:
         yield from _cost_problems(plan, space, experiment, dataset, experiment.cost, f"{key}.cost")
 
@@ -82,9 +80,12 @@ def _name_problems(plan: Plan, experiment: Experiment, key: str) -> Iterator[str
 def _cells_problems(space: Space, experiment: Experiment, key: str) -> Iterator[str]:
     searches = {"search": experiment.search}
     searches |= {f"search_of.{name}": experiment.search_by(name) for name in experiment.search_of}
-    for name, settings in {**searches, "retrain": experiment.retrain}.items():
-        if settings is not None and settings.cells < space.min_cells:
-            yield f"{key}.{name}.cells: {settings.cells} is not allowed; {space.name} needs at least {space.min_cells}"
+    trained: dict[str, Search | Retrain] = {
+        _at(experiment, name): settings for name, settings in experiment.retrainings().items()
+    }
+    for name, settings in {**searches, **trained}.items():
+        if (problem := space.cells_problem(settings.cells)) is not None:
+            yield f"{key}.{name}.cells: {settings.cells} is not allowed; {problem}"
     for name, search in searches.items():
         if search.nesterov and search.momentum == 0:
             yield f"{key}.{name}.nesterov: true is not allowed with momentum 0"
@@ -92,6 +93,39 @@ def _cells_problems(space: Space, experiment: Experiment, key: str) -> Iterator[
             yield f"{key}.{name}.cuda_graph: not allowed with clip_architecture and order 'weights_first'"
         if search.statistics == "running" and search.fast:
             yield f"{key}.{name}.statistics: 'running' is not allowed with fast: true; it keeps none"
+
+
+def _at(experiment: Experiment, setting: str) -> str:
+    """Where the settings of a retraining stand."""
+    return "retrain" if setting == experiment.retrain_as else f"retrain_also.{setting}"
+
+
+def _retraining_problems(plan: Plan, experiment: Experiment, key: str) -> Iterator[str]:
+    """Further retrainings where there is no first one, or with its name."""
+    if not experiment.retrain_also:
+        return
+    if experiment.retrain is None:
+        yield f"{key}.retrain_also: not allowed without retrain, whose settings it changes"
+    elif plan.evaluation(experiment.space) == "lookup":
+        yield f"{key}.retrain_also: not allowed where cells are looked up (nas_bench_201_table)"
+    if experiment.retrain_as in experiment.retrain_also:
+        yield f"{key}.retrain_also: the name {experiment.retrain_as!r} is that of the settings of retrain (retrain_as)"
+
+
+def _auxiliary_problems(space: Space, retrain: Retrain, dataset: Dataset, key: str) -> Iterator[str]:
+    """An auxiliary head for maps of another size than it is made for."""
+    if retrain.auxiliary == 0 or space.cells_problem(retrain.cells):
+        return
+    if dataset.image != (32, 32):
+        yield (
+            f"{key}: {retrain.auxiliary} is not allowed on {dataset.image[0]}x{dataset.image[1]} images; "
+            "the auxiliary head is defined for 32x32, set 0"
+        )
+    elif (shrink := space.skeleton(retrain.cells)[2 * retrain.cells // 3].shrink) != AUXILIARY_SHRINK:
+        yield (
+            f"{key}: {retrain.auxiliary} is not allowed with {retrain.cells} cells of {space.name}; the auxiliary head is "
+            f"defined for maps of a quarter of the image's side, and there they have 1/{shrink}, set 0"
+        )
 
 
 def _transfer_problems(plan: Plan, space: Space, experiment: Experiment, transfer: Transfer, key: str) -> Iterator[str]:
@@ -104,8 +138,8 @@ def _transfer_problems(plan: Plan, space: Space, experiment: Experiment, transfe
         yield f"{key}.seeds: {seed} is not allowed; allowed: {', '.join(map(str, plan.config.seeds))}"
     if transfer.seeds and len(set(transfer.seeds)) < len(transfer.seeds):
         yield f"{key}.seeds: {transfer.seeds} is not allowed; each seed once"
-    if transfer.cells < space.min_cells:
-        yield f"{key}.cells: {transfer.cells} is not allowed; {space.name} needs at least {space.min_cells}"
+    if (problem := space.cells_problem(transfer.cells)) is not None:
+        yield f"{key}.cells: {transfer.cells} is not allowed; {problem}"
     if transfer.auxiliary > 0 and transfer.image_size != IMAGENET_SIDE:
         yield (
             f"{key}.auxiliary: {transfer.auxiliary} is not allowed at image_size {transfer.image_size}; the auxiliary head "
@@ -226,5 +260,5 @@ def _done(plan: Plan, cell: Cell) -> bool:
     """Whether everything that needs a cell's data exists."""
     steps = [] if plan.is_random(cell.method) else ["search"]
     if cell.method in cell.experiment.methods and plan.evaluation(cell.experiment.space) == "retrain":
-        steps.append("retrain")
+        steps += ["retrain", *(f"retrain_also/{setting}" for setting in cell.experiment.retrain_also)]
     return all((plan.cell_folder(cell) / step / "metrics.json").exists() for step in steps)

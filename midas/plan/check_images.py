@@ -7,7 +7,7 @@ from pathlib import Path
 
 from midas.config.keys import Analysis, Experiment
 from midas.config.method import Method
-from midas.config.settings import Transfer
+from midas.config.settings import Retrain, Transfer
 from midas.images.datasets import IMAGES, Dataset, images_of
 from midas.images.halves import read_split
 from midas.plan.plan import Plan
@@ -35,11 +35,13 @@ def read_cifar10_split(path: Path) -> None:
         raise ValueError(f"{path}: image {last} does not exist; CIFAR-10 has 0 to {IMAGES['cifar10'][0] - 1}")
 
 
-def _halves(dataset: Dataset) -> tuple[int, int] | None:
-    """Images that the weights and the architecture are searched on; None where they aren't known."""
+def _halves(dataset: Dataset, first: int | None = None) -> tuple[int, int] | None:
+    """Images that the weights and the architecture are searched on, of the first ones or all; None where they aren't known."""
     count = training_images(dataset)
     if count is None:
         return None
+    if first is not None:
+        return first // 2, first - first // 2
     if dataset.split is None:
         return count // 2, count - count // 2
     try:
@@ -58,26 +60,46 @@ def image_problems(plan: Plan, space: Space, experiment: Experiment, dataset: Da
     searched = {name: method for name, method in known.items() if method.weights != "random"}
     retrain = experiment.retrain if experiment.methods and plan.evaluation(space.name) == "retrain" else None
     networks = [experiment.search.cells] if searched else []
-    networks += [retrain.cells] if retrain else []
+    networks += [settings.cells for settings in experiment.retrainings().values()] if retrain else []
     shrink = max((layer.shrink for cells in networks for layer in space.skeleton(cells)), default=1)
     if any(side % shrink for side in dataset.image):
         yield f"{key}.dataset: images of {dataset.image[0]}x{dataset.image[1]} can't be halved to 1/{shrink}"
         return
-    halves = _halves(dataset)
-    if searched and halves:
+    halves, too_many = _halves(dataset, experiment.search.first_images), list(_first_problems(experiment, dataset, key))
+    yield from too_many
+    if searched and halves and not too_many:
         yield from _search_problems(space, experiment, dataset, searched, halves, key)
-    if retrain is None:
-        return
+    if retrain is not None:
+        for name, settings in experiment.retrainings().items():
+            at = "retrain" if name == experiment.retrain_as else f"retrain_also.{name}"
+            yield from _retrain_problems(settings, dataset, f"{key}.{at}")
+
+
+def _first_problems(experiment: Experiment, dataset: Dataset, key: str) -> Iterator[str]:
+    """More images than there are, or other ones for one method than for another."""
+    count, first = training_images(dataset), experiment.search.first_images
+    if count is not None and first is not None and first > count:
+        yield f"{key}.search.first_images: {first} is not allowed; {dataset.name} has {count} training images"
+    for name in experiment.search_of:
+        if (own := experiment.search_by(name).first_images) != first:
+            yield f"{key}.search_of.{name}.first_images: {own} is not allowed; all methods see the same images: {first}"
+
+
+def _retrain_problems(retrain: Retrain, dataset: Dataset, key: str) -> Iterator[str]:
+    """What is wrong with a retraining on its images."""
     count = training_images(dataset)
-    if count is not None and count < retrain.batch_size:
-        yield f"{key}.retrain.batch_size: {retrain.batch_size} is not allowed; {dataset.name} has {count} training images"
+    if count is not None and retrain.leave_out >= count:
+        yield f"{key}.leave_out: {retrain.leave_out} is not allowed; {dataset.name} has {count} training images"
+    elif count is not None and count - retrain.leave_out < retrain.batch_size:
+        there = f"{count} training images" + (f", {retrain.leave_out} of them left out" if retrain.leave_out else "")
+        yield f"{key}.batch_size: {retrain.batch_size} is not allowed; {dataset.name} has {there}"
     if retrain.cutout >= 2 * max(dataset.image):
         yield (
-            f"{key}.retrain.cutout: {retrain.cutout} is not allowed on {dataset.image[0]}x{dataset.image[1]} images, none of "
+            f"{key}.cutout: {retrain.cutout} is not allowed on {dataset.image[0]}x{dataset.image[1]} images, none of "
             f"which would show anything; below {2 * max(dataset.image)}"
         )
     if retrain.nesterov and retrain.momentum == 0:
-        yield f"{key}.retrain.nesterov: true is not allowed with momentum 0"
+        yield f"{key}.nesterov: true is not allowed with momentum 0"
 
 
 def _search_problems(

@@ -25,6 +25,8 @@ APART = (
     *((name, "gumbel", ALONE) for name in ("perturbation", "partial", "extra_skip", "selection", "oles", "dirichlet")),
 )
 """Parts that exclude each other: the one that is refused, the other, and why."""
+BESIDE = ("extra_skip", "partial", "selection")
+"""Parts that exclude an operation beside the mixture of every edge (`Space.beside`)."""
 
 
 def part_problems(space: Space, experiment: Experiment, method: Method, method_key: str, key: str) -> Iterator[str]:
@@ -42,6 +44,10 @@ def part_problems(space: Space, experiment: Experiment, method: Method, method_k
             yield f"{method_key}.{name}: not allowed with {key}.search.precision 'bfloat16'; its finite difference needs float32"
         if "noise" in space.operations:
             yield f"{method_key}.{name}: not allowed in {space.name}, whose noise differs between the two ends of its difference"
+    for name in (part for part in BESIDE if part in parts and space.beside):
+        yield f"{method_key}.{name}: not allowed in {space.name}, where {space.beside} stands beside the mixture of every edge"
+    if method.alignment and not any(spec.stride == 1 for spec in space.cells.values()):
+        yield f"{method_key}.alignment: not allowed in {space.name}, which has no cells of one kind to align"
     softmax = method.distribution or ("pairs" if method.weights == "attention" and space.kept_edges == 2 else "edge")
     yield from _source_problems(method, method_key, parts)
     for name in (part for part in ("perturbation", "selection") if part in parts and softmax != "edge"):

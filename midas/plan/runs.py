@@ -173,9 +173,14 @@ def decisive(run: Strict) -> dict[str, Any]:
         del search["protocol"]  # what it stands for is there
         for key in [key for key, before in protocols.ADDED.items() if key in search and search[key] == before]:
             del search[key]
-    for experiment in experiments:
-        if not experiment["search_of"]:
-            del experiment["search_of"]
+    trained = [group["retrain"] for group in (*groups, *experiments) if isinstance(group.get("retrain"), dict)]
+    for added, places in (
+        (protocols.ADDED_TO_RETRAIN, trained),
+        (protocols.ADDED_TO_EXPERIMENT, experiments),
+    ):
+        for place in places:
+            for key in [key for key, before in added.items() if place[key] == before]:
+                del place[key]
     return found
 
 

@@ -79,6 +79,7 @@ class Shown(Cells):
             names += [] if self.is_random(cell.method) else ["search/metrics.json"]
             if cell.method in self.evaluated(cell.experiment):
                 names.append(f"{self.evaluation(cell.experiment.space)}/metrics.json")
+                names += [f"retrain_also/{setting}/metrics.json" for setting in cell.experiment.retrain_also]
             transfer = cell.experiment.transfer
             if transfer and cell.method in transfer.methods and cell.seed in (transfer.seeds or self.config.seeds):
                 names.append("transfer/metrics.json")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from midas.config.keys import Config, Experiment
@@ -92,6 +93,7 @@ class Told(Cells):
         method: str = "",
         seed: str | int = 0,
         chunk: str | int = 0,
+        setting: str = "",
     ) -> Strict:
         """What one step is told.
 
@@ -102,6 +104,7 @@ class Told(Cells):
             method: name of the method.
             seed: the seed.
             chunk: the part of the sample that is scored, from 0.
+            setting: name of a further retraining; of the step retrain alone.
         """
         if step == "data":
             return self._data_run(dataset)
@@ -110,11 +113,11 @@ class Told(Cells):
         experiment = self.experiment(space, dataset)
         if step == "cost":
             return self._cost_run(experiment)
-        makers = {
+        makers: dict[str, Callable[[Cell], Strict]] = {
             "search": self._search_run,
             "decode": self._decode_run,
             "lookup": self._lookup_run,
-            "retrain": self._retrain_run,
+            "retrain": partial(self._retrain_run, setting=setting),
             "transfer": self._transfer_run,
         }
         return makers[step](Cell(experiment, method, int(seed)))
@@ -144,10 +147,17 @@ class Told(Cells):
             return finished
 
     def _told(
-        self, step: str, space: str = "", dataset: str = "", method: str = "", seed: str = "0", chunk: str = "0"
+        self,
+        step: str,
+        space: str = "",
+        dataset: str = "",
+        method: str = "",
+        seed: str = "0",
+        chunk: str = "0",
+        setting: str = "",
     ) -> Strict | None:
         """What a step was told that has finished."""
-        folder = self.folder(space, dataset, method, int(seed)) / step
+        folder = self.folder(space, dataset, method, int(seed)) / (f"retrain_also/{setting}" if setting else step)
         if step in ("data", "cost"):
             folder = self.root / "data" / dataset if step == "data" else self.root / space / dataset / "cost"
         if step in ("score", "accuracies"):
@@ -222,9 +232,10 @@ class Told(Cells):
             cells=self.config.nas_bench_201_cells,
         )
 
-    def _retrain_run(self, cell: Cell) -> RetrainRun:
-        retrain = cell.experiment.retrain
-        assert retrain is not None  # `midas.plan.check` has seen to it
+    def _retrain_run(self, cell: Cell, setting: str = "") -> RetrainRun:
+        retrain = cell.experiment.retrainings()[
+            setting or cell.experiment.retrain_as
+        ]  # `midas.plan.check` has seen to it
         dataset = self.dataset(cell.experiment.dataset)
         return RetrainRun(genotype=self._genotype(cell), dataset=dataset, retrain=retrain, **self._go_on(cell.seed))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from midas.spaces.bench_suite import BENCH_SUITE
 from midas.spaces.darts import DARTS
 from midas.spaces.nas_bench_201 import NAS_BENCH_201
 from midas.spaces.s1 import S1
@@ -10,7 +11,7 @@ from midas.spaces.s3 import S3
 from midas.spaces.s4 import S4
 from midas.spaces.space import CellSpec, Layer, Space
 
-SPACES = {space.name: space for space in (NAS_BENCH_201, DARTS, S1, S2, S3, S4)}
+SPACES = {space.name: space for space in (NAS_BENCH_201, DARTS, S1, S2, S3, S4, *BENCH_SUITE)}
 
 __all__ = ["SPACES", "CellSpec", "Layer", "Space", "get_space"]
 

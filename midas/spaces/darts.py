@@ -11,7 +11,14 @@ OPERATIONS = (
     "dil_conv_3x3",
     "dil_conv_5x5",
 )
-EDGES = tuple((source, target) for target in range(2, 6) for source in range(target))
+
+
+def edges_of(nodes: int) -> tuple[tuple[int, int], ...]:
+    """Edges of a cell of two inputs and `nodes` nodes, each of which may take all that are before it."""
+    return tuple((source, target) for target in range(2, 2 + nodes) for source in range(target))
+
+
+EDGES = edges_of(4)
 
 
 def skeleton(cells: int) -> tuple[Layer, ...]:

@@ -79,7 +79,8 @@ class Reduction(nn.Module):
 
     def __init__(self, channels: int, edges: int):
         super().__init__()
-        self.halves = nn.ModuleList(nn.Conv2d(channels, edges * channels // 2, 1, 2, bias=False) for _ in range(2))
+        widths = (channels // 2, channels - channels // 2)
+        self.halves = nn.ModuleList(nn.Conv2d(channels, edges * width, 1, 2, bias=False) for width in widths)
         self.edges = edges
 
     def forward(self, raw: Tensor, active: Tensor, wide: Tensor) -> Tensor:
@@ -244,12 +245,13 @@ class Candidates(nn.Module):
             for (operation, edges), module in zip(self.branches, self.operations, strict=True)
             if chosen is None or any((edge, operation) in chosen for edge in edges)
         ]
-        if chosen is not None and not taken:
+        if chosen is not None and not taken and not self.skipped:
             return pooled, {}
         count = len(taken)
         uses = count + 1 + len(self.reductions)
         if self.fast:  # relu(x) once for each module, so that their gradients meet in one place
-            plainly = chosen is not None and all(isinstance(module, Skip | Pooling) for *_, module in taken)
+            plainly = chosen is not None and not self.reductions
+            plainly = plainly and all(isinstance(module, Skip | Pooling) for *_, module in taken)
             whole, active = unchanged(x, None if pooled is not None else grid, 0 if plainly else uses)
             active = active or [whole.raw] * uses  # which nothing of these reads
             whole = whole if pooled is None else whole._replace(pooled=pooled)

@@ -88,7 +88,7 @@ class SearchCell(nn.Module):
         self._skips = nn.ModuleList(self.skips.values())  # so that they follow to the device
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        """Map of the cell from its input nodes' maps: all intermediate nodes concatenated (DARTS), or the last one."""
+        """Map of the cell from its input nodes' maps: the nodes that it puts out side by side (DARTS), or the last one."""
         inputs = tuple(module(x) for module, x in zip(self.preprocess, inputs, strict=True))
         height, width = (side // self.spec.stride for side in inputs[0].shape[-2:])
         grid = patch_grid(height, width, self.patch_size)
@@ -117,8 +117,9 @@ class SearchCell(nn.Module):
                 weights = weights.changed(change(weights.p, self.places[node]), slots)
             if self.mixing.edges is not None:
                 weights = weights.weighed(self.mixing.edges(slots.rows), slots)
-            skips = self.skips[node](found, self.skip_weight.now) if self.skip_weight else None
-            output = self.mix(weights, slots, candidates, skips) if candidates else self._nothing(states[0], weights)
+            skips = self.skips[node](found, self.skip_weight.now, chosen) if self.skip_weight else None
+            mixes = candidates or skips
+            output = self.mix(weights, slots, candidates, skips) if mixes else self._nothing(states[0], weights)
             if self.parts > 1:
                 rest = [found[edge, REST] for edge in slots.edges]
                 edges = weights.share.new_ones(len(rest)) if weights.edges is None else weights.edges
@@ -129,7 +130,7 @@ class SearchCell(nn.Module):
             if self.observer:
                 self.observer(NodeView(node, keys, candidates, weights, output))
         self._remember(record)
-        return torch.cat(states[self.spec.inputs :], 1) if self.concatenates else states[-1]
+        return torch.cat([states[node] for node in self.spec.put_out], 1) if self.concatenates else states[-1]
 
     def _weigh(
         self, node: int, states: list[Tensor], pooled: list[Tensor | None], candidates: list[Candidate], grid: Grid

@@ -57,9 +57,12 @@ class Supernet(nn.Module):
         self.whole = self.tracked = False
         self.cells: list[SearchCell] = []
         self._shared: dict[str, Source] = {}
-        self.skeleton = SKELETONS[space.family](self._make_cell, channels, cells, classes, norm=_network_norm)
+        self.skeleton = SKELETONS[space.family](
+            self._make_cell, channels, cells, classes, norm=_network_norm, space=space
+        )
         self.kinds = [layer.kind for layer in space.skeleton(cells) if layer.kind in space.cells]
-        self.skip_weight = None if mixing.skip is None else SkipWeight(mixing.skip)
+        skip = _always if space.beside else mixing.skip
+        self.skip_weight = None if skip is None else SkipWeight(skip)
         if self.skip_weight is not None:
             with own_stream():  # all other parameters are those of a supernet without
                 for cell in self.cells:
@@ -212,6 +215,11 @@ class Supernet(nn.Module):
     def _mixing_parameters(self) -> list[nn.Parameter]:
         mixings = nn.ModuleList(cell.mixing for cell in self.cells)
         return list(mixings.parameters())  # shared ones once
+
+
+def _always(epoch: Tensor) -> Tensor:
+    """The weight of what stands beside the mixture of every edge of a space."""
+    return torch.ones_like(epoch, dtype=torch.float64)
 
 
 def _network_norm(channels: int) -> nn.BatchNorm2d:

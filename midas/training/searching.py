@@ -48,7 +48,7 @@ class Searching:
     def __init__(self, run: SearchRun, images: Images, device: torch.device):
         self.run, self.settings, self.device = run, run.search, device
         self.statistics = Statistics.of(images)
-        self.halves = search_halves(run.dataset, len(images))
+        self.halves = search_halves(run.dataset, len(images), run.search.first_images)
         train, self.valid = (images.take(half) for half in self.halves)
         seed_step(run.seed, "initialise", 0, 0)
         self.composition = compose(run.method, get_space(run.space), run.search.epochs)

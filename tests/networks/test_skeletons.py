@@ -18,7 +18,7 @@ def test_nas_bench_201_cell_sums_its_edges():
 def skip_cell(probability=0.0):
     """A DARTS cell whose nodes are: the sum of both inputs, and pooled copies of the first input."""
     nodes = ((("skip_connect", 0), ("skip_connect", 1)), *[(("avg_pool_3x3", 0), ("none", 1))] * 3)
-    cell = DartsCell(nodes, "normal", (2, 2), 2, False)
+    cell = DartsCell(Genotype("darts", {"normal": nodes, "reduce": nodes}), "normal", (2, 2), 2, False)
     cell.preprocess = nn.ModuleList([nn.Identity(), nn.Identity()])
     set_drop_path(cell, probability)
     return cell

@@ -49,6 +49,8 @@ def test_every_way_to_compute_equals_the_oracle(space, way, layout):
 
 FEW = ("static", "static, pairs", "attention", "pairs", "patch mixing")
 """Options that S1 to S3 are tested with, which differ from DARTS's space in their candidates alone."""
+OF_CELLS = {"wide_all_skip": ("static", "attention", "patch mixing"), "single_cell_all_skip": ("static", "attention")}
+"""Those of spaces with a skip beside every mixture, and with cells of another shape."""
 
 
 def cases():
@@ -58,7 +60,9 @@ def cases():
         pairs = space.kept_edges is None and options.get("distribution") == "pairs"  # refused
         there = options.get("offer_none") and space.with_none() == space
         elsewhere = name in ("s1", "s2", "s3") and title not in FEW
-        if shared & options.keys():
+        if space.own_networks:
+            elsewhere = title not in OF_CELLS.get(name, ())
+        elif shared & options.keys():
             elsewhere = name not in ("nas_bench_201", ("darts", "mixed")[place % 2])
         if not (pairs or there or elsewhere):
             yield pytest.param(space, options, id=f"{name}-{title}")

@@ -33,6 +33,7 @@ wildcard_constraints:
     dataset="[a-z0-9_]+",
     method="[a-z0-9_]+",
     seed="[0-9]+",
+    setting="[a-z0-9_]+",
 
 
 def run(step):
@@ -109,7 +110,7 @@ def whole_and_wanted(job):
     return not killed and (workflow.dag.reason(job).forced or not workflow.dag.needrun(job))
 
 
-LONG = ("search", "retrain", "transfer")
+LONG = ("search", "retrain", "retrain_also", "transfer")
 
 
 def of_cells(file, **chosen):
@@ -126,6 +127,11 @@ def evaluations(space):
     """The metrics of every evaluated cell of a space, with the searches that found them."""
     files = of_cells(f"{SHOWN.evaluation(space)}/metrics.json", space=space, evaluated=True)
     return files + of_cells("search/metrics.json", space=space, evaluated=True, searched=True)
+
+
+def retrained_also():
+    """The metrics of every further retraining."""
+    return [str(SHOWN.retrain_folder(cell, setting) / "metrics.json") for cell, setting in SHOWN.retrained_also()]
 
 
 def transfers():

@@ -79,6 +79,23 @@ rule retrain:
         "> {log:q} 2>&1"
 
 
+# The same cell under further settings.
+use rule retrain as retrain_also with:
+    output:
+        metrics=f"{RUN}/retrain_also/{{setting}}/metrics.json",
+        history=f"{RUN}/retrain_also/{{setting}}/history.csv",
+        model=f"{RUN}/retrain_also/{{setting}}/model.safetensors",
+    log:
+        f"{RUN}/retrain_also/{{setting}}.log",
+    params:
+        run=run("retrain"),
+        told=told("retrain", f"{RUN}/retrain_also/{{setting}}.run.json"),
+        folder=subpath(output.metrics, parent=True),
+        code=digest("retrain"),
+    message:
+        "retrain: {wildcards.space} on {wildcards.dataset} by {wildcards.method}, seed {wildcards.seed}, as {wildcards.setting}"
+
+
 # On several GPUs torch's launcher starts a process for each.
 rule transfer:
     input:

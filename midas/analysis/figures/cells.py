@@ -126,14 +126,14 @@ def draw_cell(ax: Axes, genotype: Genotype, kind: str) -> None:
     edges = genotype.edges(kind)
     layout = arrange(edges, _inputs(genotype))
     place = {node: position * STEP for position, node in enumerate(layout.order)}
-    if genotype.space == "darts":
+    if genotype.family == "darts":
         _draw_output(ax, len(layout.order), _inputs(genotype))
     for (source, target, operation), level in zip(edges, layout.levels, strict=True):
         _draw_edge(ax, place[source], place[target], level, operation)
     for node, x in place.items():
         face = "#E4E4E4" if node < _inputs(genotype) else "white"
         ax.add_patch(Circle((x, 0), RADIUS, facecolor=face, edgecolor="black", linewidth=0.8, zorder=5))
-        label = node_label(genotype.space, node)
+        label = node_label(genotype.family, node)
         ax.text(x, 0, label, ha="center", va="center_baseline", fontsize=8, zorder=6, parse_math=True)
     x_limits, y_limits = _limits(genotype, layout)
     ax.set(xlim=x_limits, ylim=y_limits, aspect="equal")
@@ -141,11 +141,11 @@ def draw_cell(ax: Axes, genotype: Genotype, kind: str) -> None:
 
 
 def _inputs(genotype: Genotype) -> int:
-    return 2 if genotype.space == "darts" else 1
+    return 2 if genotype.family == "darts" else 1
 
 
 def _limits(genotype: Genotype, layout: Layout) -> tuple[tuple[float, float], tuple[float, float]]:
-    right = (len(layout.order) - 1) * STEP + RADIUS + (0.85 if genotype.space == "darts" else 0.0)
+    right = (len(layout.order) - 1) * STEP + RADIUS + (0.85 if genotype.family == "darts" else 0.0)
     top, bottom = (0.3 + LEVEL * levels if levels else 0.3 for levels in (layout.top, layout.bottom))
     return (-RADIUS - 0.03, right + 0.03), (-bottom - MARGIN, top + MARGIN)
 

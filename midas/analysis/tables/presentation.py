@@ -23,7 +23,7 @@ MARKS = {
 }
 
 TIDY = (
-    "part", "group", "space", "dataset", "searched_on", "imagenet_mode", "method", "other", "weights", "patch_size",
+    "part", "group", "space", "dataset", "setting", "searched_on", "imagenet_mode", "method", "other", "weights", "patch_size",
     "distribution", "keys", "mixing", "projections", "detach", "warmup_epochs", "scale", "offer_none", "none_logit",
     "decode_batch", "decode_none", "image", "statistic", "network", "measure", "quantity", "mean", "std", "low", "high",
     "interval", "best", "n", "n_other", "p_value", "verdict", "missing", "status", "protocol", "spread", "network_status",

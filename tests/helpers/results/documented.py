@@ -53,6 +53,7 @@ def _heading(folder, of_figures):
         (r"proxies/accuracies", "proxies/accuracies/"),
         (r"proxies", None),  # logs
         (r"\w+/\w+/cost", "{space}/{dataset}/cost/"),
+        (r"\w+/\w+/\w+/seed\d+/retrain_also/\w+", OF_A_CELL + "retrain_also/{setting}/"),
         (r"\w+/\w+/\w+/seed\d+/(\w+)", OF_A_CELL + r"\1/"),
         (r"\w+/\w+/\w+/seed\d+|\w+/\w+", None),  # their files are logs
     ):

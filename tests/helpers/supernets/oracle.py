@@ -74,7 +74,7 @@ OPTIONS = {
 
 def pair(space, method, channels=4, cells=None, classes=5, **way):
     """The merged and the plain supernet with the same weights, in float64."""
-    cells = cells or (1 if space.family == "nas_bench_201" else 4)
+    cells = cells or space.max_cells or (1 if space.family == "nas_bench_201" else 4)
     merged = supernet_of(space, method, channels, cells, classes, **way).double()
     plain = PlainSupernet(merged.space, method, distribution_of(method, space), channels, cells, classes).double()
     links = list(linked(merged, plain, channels))

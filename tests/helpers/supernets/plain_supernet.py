@@ -61,7 +61,7 @@ class PlainCell(nn.Module):
                 nn.ModuleDict({name: make(name, narrow, stride, norm, space.pool_norm) for name in offered})
             )
         self.skips = nn.ModuleList()
-        for source, _ in spec.edges if method.extra_skip else ():
+        for source, _ in spec.edges if method.extra_skip or space.beside else ():
             self.skips.append(make("skip_connect", channels, spec.stride if source < spec.inputs else 1, norm))
         self.query, self.key, self.log_scale = nn.ParameterDict(), nn.ParameterDict(), nn.ParameterDict()
         if method.weights == "attention":
@@ -101,10 +101,12 @@ class PlainCell(nn.Module):
                 states.append(sum(self.spread([w[key] for w in weights], grid, maps[key]) * maps[key] for key in maps))
             else:
                 states.append(sum(mean[key][:, None, None, None] * maps[key] for key in maps))
-            if self.method.extra_skip:  # in the first epoch
-                first, edges = self.method.extra_skip.first, self.spec.incoming(node)
+            if self.skips:  # in the first epoch
+                first, edges = self.method.extra_skip.first if self.method.extra_skip else 1.0, self.spec.incoming(node)
                 states[-1] = states[-1] + sum(first * self.skips[e](states[self.spec.edges[e][0]]) for e in edges)
-        return torch.cat(states[self.spec.inputs :], 1) if self.space.family == "darts" else states[-1]
+        if self.space.family != "darts":
+            return states[-1]
+        return torch.cat(states[-(self.spec.outputs or len(self.spec.nodes)) :], 1)
 
     def of_edges(self, node):
         """Weights of the edges that end in a node."""
@@ -210,7 +212,7 @@ class PlainSupernet(nn.Module):
             learned = self.alphas[kind], beta(kind)
             return PlainCell(space.cells[kind], space, method, distribution, preprocess, width, *learned)
 
-        self.skeleton = SKELETONS[space.family](make_cell, channels, cells, classes, norm=network_norm)
+        self.skeleton = SKELETONS[space.family](make_cell, channels, cells, classes, norm=network_norm, space=space)
         self.cells = [m for m in self.skeleton.cells if isinstance(m, PlainCell)]
         use_own_gradients(self, fast=False)
 
