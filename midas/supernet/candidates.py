@@ -9,7 +9,7 @@ The plain one-module-per-candidate supernet in tests/helpers/supernets/plain_sup
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 import torch.nn.functional as F
@@ -148,6 +148,10 @@ def make_candidate(
     raise ValueError(f"operation {operation!r} has no form in the supernet")
 
 
+MakeCandidate = Callable[[str, int, int, int, bool, bool], nn.Module]
+"""Like `make_candidate`, for the operations of a space."""
+
+
 class _Split(torch.autograd.Function):
     """[B, n C, H, W] -> n times [B, C, H, W]; the gradient is gathered in the layout of the whole, which `unbind` would lose."""
 
@@ -178,6 +182,7 @@ class Candidates(nn.Module):
         pool_norm: see `Space`.
         merged: whether convolutions of several edges are one module.
         fast: False for torch's own normalisation, gradients and pooling, the same up to rounding.
+        make: the module of an operation, see `make_candidate`.
 
     Attributes:
         branches: operation and edges of each module of `operations`.
@@ -185,7 +190,14 @@ class Candidates(nn.Module):
     """
 
     def __init__(
-        self, spec: CellSpec, source: int, channels: int, pool_norm: bool, merged: bool = False, fast: bool = True
+        self,
+        spec: CellSpec,
+        source: int,
+        channels: int,
+        pool_norm: bool,
+        merged: bool = False,
+        fast: bool = True,
+        make: MakeCandidate = make_candidate,
     ):
         super().__init__()
         stride = spec.stride if source < spec.inputs else 1
@@ -202,7 +214,7 @@ class Candidates(nn.Module):
             shared = "pool" in operation or (operation == "skip_connect" and stride == 1)
             for group in [edges] if merged or shared else [[edge] for edge in edges]:
                 self.branches.append((operation, group))
-                self.operations.append(make_candidate(operation, channels, len(group), stride, pool_norm, fast))
+                self.operations.append(make(operation, channels, len(group), stride, pool_norm, fast))
         separable = [
             edges
             for (_, edges), module in zip(self.branches, self.operations, strict=True)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from midas.spaces import Space
 from midas.supernet.beside.partial import REST, PartialCandidates, shuffled
 from midas.supernet.beside.skips import NodeSkips, SkipWeight
-from midas.supernet.candidates import Candidates
+from midas.supernet.candidates import Candidates, MakeCandidate, make_candidate
 from midas.supernet.mixture import Candidate, mixture
 from midas.supernet.patches import Grid, patch_grid
 from midas.supernet.weights import Change, Mixing, Place, Source, Weights
@@ -57,6 +57,7 @@ class SearchCell(nn.Module):
         channels: int,
         merged: bool,
         fast: bool,
+        make: MakeCandidate = make_candidate,
     ):
         super().__init__()
         self.spec, self.patch_size, self.mixing = space.cells[kind], mixing.patch_size, source
@@ -66,12 +67,14 @@ class SearchCell(nn.Module):
         sources = sorted({source for source, _ in spec.edges})
         self.parts = mixing.parts
         how = (channels // self.parts, space.pool_norm, merged, fast)
-        make = Candidates if self.parts == 1 else PartialCandidates
-        self.candidates = nn.ModuleList(make(spec, source, *how) for source in sources)
+        if self.parts == 1:
+            self.candidates = nn.ModuleList(Candidates(spec, source, *how, make) for source in sources)
+        else:
+            self.candidates = nn.ModuleList(PartialCandidates(spec, source, *how) for source in sources)
         self.skip_weight: SkipWeight | None = None
         self.skips: dict[int, NodeSkips] = {}
         self.mix = mixing.mix
-        self.concatenates = space.family == "darts"
+        self.concatenates = space.family != "nas_bench_201"
         self.changes: list[Change] = []
         self.p: Tensor | None = None
         self.edges: Tensor | None = None
