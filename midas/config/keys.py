@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
+from midas.config.functions import Functions
 from midas.config.kinds import Location, Name, Positive, Strict
 from midas.config.method import Method
 from midas.config.parts import PARTS
@@ -135,6 +136,13 @@ class Config(Strict):
     analysis: Analysis | None = Field(
         None, description="what figures 1 to 5 look into; null: those figures are left out"
     )
+    functions: Functions | None = Field(
+        None, description="search over functions, not images: table S4; null: it is left out"
+    )
+
+
+ADDED: dict[str, object] = {"functions": None}
+"""Keys that a configuration has since runs were published, with the values of before."""
 
 
 class ConfigError(ValueError):
@@ -204,7 +212,7 @@ def table() -> str:
         ("experiments[].search", Search),
     ]
     groups += [("experiments[].retrain", Retrain), ("experiments[].transfer", Transfer), ("experiments[].cost", Cost)]
-    groups += [("datasets.NAME", UserDataset), ("analysis", Analysis)]
+    groups += [("datasets.NAME", UserDataset), ("analysis", Analysis), ("functions", Functions)]
     lines = []
     for prefix, model in groups:
         title = f"`{prefix}`" if prefix else "Top level"

@@ -24,6 +24,11 @@ from midas.supernet.weights import Mixing
 from midas.training.bilevel import Bilevel
 from midas.training.sums import SearchSums
 
+
+class DivergedError(ValueError):
+    """A loss is not finite."""
+
+
 CPU = torch.device("cpu")
 
 
@@ -77,7 +82,7 @@ def search(network: FunctionNetwork, composition: Composition, how: Fit, data: B
         data: inputs [n, d] and outputs [n, 1].
 
     Raises:
-        ValueError: a loss is not finite.
+        DivergedError: a loss is not finite.
     """
     bilevel, sums = Bilevel(network, how.search(), CPU, composition.learning), SearchSums()
     for epoch in range(how.epochs):
@@ -126,7 +131,7 @@ def refit(function: FunctionNetwork, how: Fit, loss: Loss, data: Batch) -> None:
     """Fit the coefficients of a decoded function; nothing where it has none.
 
     Raises:
-        ValueError: the loss is not finite.
+        DivergedError: the loss is not finite.
     """
     bilevel, sums = Bilevel(function, how.search(), CPU, Learning(loss=loss)), SearchSums()
     if bilevel.weights:
@@ -165,6 +170,6 @@ def _check_finite(sums: SearchSums, when: str) -> None:
         part.number(name) for part, name in ((sums.train, "train_loss"), (sums.valid, "valid_loss")) if part.batches
     ]
     if not all(map(math.isfinite, losses)):
-        raise ValueError(
+        raise DivergedError(
             f"fit: the loss is {losses[0]} in {when}; a smaller lr or fewer primitives (reciprocal, exp) may help"
         )

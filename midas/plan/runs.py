@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator
 
-from midas.config import protocols
+from midas.config import keys, protocols
 from midas.config.keys import Config
 from midas.config.kinds import Strict
 from midas.config.method import ADDED, Method
@@ -144,6 +144,8 @@ def decisive(run: Strict) -> dict[str, Any]:
     for method in (*methods, *(m for group in groups for m in group.get("methods", {}).values())):
         for key in [key for key, before in ADDED.items() if method[key] == before]:
             del method[key]  # so that what was finished before there was that key stays
+    for key in [key for key, before in keys.ADDED.items() if groups[1].get(key, ()) == before]:
+        del groups[1][key]
     experiments = [e for group in groups for e in group.get("experiments", [])]
     searches = [group["search"] for group in (*groups, *experiments) if isinstance(group.get("search"), dict)]
     for search in searches:

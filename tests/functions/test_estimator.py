@@ -85,7 +85,7 @@ def test_nothing_on_every_edge_predicts_zero(line):
 def test_a_line_is_recovered_with_most_seeds(line):
     """Noise-free, 6 seeds; the only primitives that a line can be are those it is."""
     found = [
-        FunctionRegressor(("linear", "none"), nodes=1, epochs=10, refit_updates=300, random_state=s) for s in range(6)
+        FunctionRegressor(("linear", "none"), nodes=1, epochs=8, refit_updates=200, random_state=s) for s in range(6)
     ]
     scores = [estimator.fit(*line).score(*line) for estimator in found]
     assert sum(score > 0.999 for score in scores) >= 5, scores
@@ -97,7 +97,7 @@ def test_a_hinge_is_recovered_where_its_slope_does_not_begin_below_zero(line):
     """Noise-free, 6 seeds: with some; where it begins below 0 its ReLU is 0 at most points, which "none" is as well."""
     x = line[0]
     y = np.maximum(0, 2 * x[:, 0])
-    how = {"primitives": ("linear_relu", "none"), "nodes": 1, "epochs": 10, "refit_updates": 300}
+    how = {"primitives": ("linear_relu", "none"), "nodes": 1, "epochs": 2, "refit_updates": 200}
     found = [FunctionRegressor(**how, random_state=seed).fit(x, y) for seed in range(6)]
     recovered = [estimator for estimator in found if estimator.score(x, y) > 0.999]
     assert len(recovered) >= 2
@@ -145,7 +145,7 @@ def test_a_sigmoid_is_fitted_and_predicted(line):
     x, y = line
     share = 1 / (1 + np.exp(-y))
     estimator = FunctionRegressor(
-        ("linear",), nodes=1, output_type="probability", random_state=0, refit_updates=1000, lr=0.5
+        ("linear",), nodes=1, output_type="probability", random_state=0, refit_updates=300, lr=1.0
     )
     assert estimator.fit(x, share).score(x, share) > 0.99
 
