@@ -5,6 +5,7 @@ import json
 import midas.config.method
 import midas.config.settings
 from midas.config import keys as config
+from midas.config.functions import Functions
 from midas.config.keys import Analysis, Config, Experiment
 from midas.config.kinds import Strict
 from midas.config.method import Method
@@ -23,6 +24,7 @@ MODELS = [
     UserDataset,
     Experiment,
     Analysis,
+    Functions,
 ]
 
 
