@@ -28,7 +28,7 @@ from midas.networks import depthwise
 from midas.running.provenance import processor, versions
 from midas.spaces import get_space
 from midas.supernet import mixture
-from midas.supernet.candidates import Pooling, Separable
+from midas.supernet.operations import Pooling, Separable
 
 PASSES = 5
 """Times that a candidate map moves: statistics and sum read it; dot products read it, its gradient reads it and is written."""

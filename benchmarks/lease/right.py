@@ -35,7 +35,7 @@ from midas.networks.operations import noise
 from midas.plan.runs import DataRun, TransferRun
 from midas.spaces import SPACES, get_space
 from midas.supernet import Supernet
-from midas.supernet.candidates import Noise
+from midas.supernet.operations import Noise
 from midas.training.bilevel import Bilevel, make_supernet
 from midas.training.recorded import RecordedSteps
 from midas.training.sums import SearchSums

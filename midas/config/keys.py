@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
+from midas.config.further.functions import Functions
 from midas.config.further.neighbourhoods import Neighbourhoods
 from midas.config.further.proxies import Proxies, Robust
 from midas.config.further.ranks import Ranks
@@ -149,8 +150,10 @@ class Config(Strict):
     )
     claims: Location = Field("config/claims.yaml", description="file of the claims that are checked")
     datasets: dict[Name, UserDataset] = Field({}, description="data sets of your own by name")
-    methods: dict[Name, Method] = Field(min_length=1, description="methods by name")
-    experiments: list[Experiment] = Field(min_length=1, description="what is searched, on what, by which methods")
+    methods: dict[Name, Method] = Field(description="methods by name")
+    experiments: list[Experiment] = Field(
+        description="what is searched, on what, by which methods; may be empty beside proxies or functions alone"
+    )
     ranks: Ranks | None = Field(
         None, description="what table S1 and figure S1 rank (target suite); null: neither is made"
     )
@@ -165,9 +168,12 @@ class Config(Strict):
         description="how accurate the cells of NAS-Bench-201 are that lie near the found ones: table S2 and figure S2; needs "
         "nas_bench_201_table, which is read after the searches; null: they are left out, {}: with the defaults",
     )
+    functions: Functions | None = Field(
+        None, description="search over functions, not images: table S4; null: it is left out"
+    )
 
 
-FURTHER = ("neighbourhoods", "proxies", "ranks")
+FURTHER = ("functions", "neighbourhoods", "proxies", "ranks")
 """Keys of what stands beside the paper's tables and figures: they decide what is made of them, and nothing else."""
 
 
@@ -239,7 +245,12 @@ def table() -> str:
     ]
     groups += [("experiments[].retrain", Retrain), ("experiments[].transfer", Transfer), ("experiments[].cost", Cost)]
     groups += [("datasets.NAME", UserDataset), ("analysis", Analysis), ("ranks", Ranks)]
-    groups += [("neighbourhoods", Neighbourhoods), ("proxies", Proxies), ("proxies.robust", Robust)]
+    groups += [
+        ("neighbourhoods", Neighbourhoods),
+        ("proxies", Proxies),
+        ("proxies.robust", Robust),
+        ("functions", Functions),
+    ]
     lines = []
     for prefix, model in groups:
         title = f"`{prefix}`" if prefix else "Top level"

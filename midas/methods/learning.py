@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import torch
 
-from midas.methods.passes import Batch, Passes, Term, TrainingPass
+from midas.methods.passes import Batch, Loss, Passes, Term, TrainingPass, classified
 from midas.methods.restrictions import Restrictions
 from midas.supernet.weights import Change
 
@@ -54,9 +54,11 @@ class Learning(NamedTuple):
     Attributes:
         architecture: gradient of the architecture parameters.
         weights: gradient of the network's weights.
-        terms: of the architecture's loss beside the cross-entropy.
+        terms: of the architecture's loss beside that of the batch.
         after: called after each step of the weights, whose `grad` are then those that the optimiser was given, clipped.
         late_rate: factor on the weights' first learning rate in epochs that follow those of the search, if any do.
+        before: called once the architecture's gradient is found, before its optimiser moves the architecture by it.
+        loss: of a batch.
     """
 
     architecture: Gradient = first_order
@@ -64,6 +66,8 @@ class Learning(NamedTuple):
     terms: tuple[Term, ...] = ()
     after: Callable[[Step], None] | None = None
     late_rate: float | None = None
+    before: Callable[[Step], None] | None = None
+    loss: Loss = classified
 
 
 def perturbed(change: Callable[[Step], Change], gradient: Gradient = on_train) -> Gradient:

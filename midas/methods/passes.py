@@ -16,6 +16,15 @@ from midas.supernet import Supernet
 Batch = tuple[Tensor, Tensor]
 """Images [B, 3, height, width] and labels [B]."""
 
+Loss = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+"""Of a batch, from the supernet's output and what is wanted of it: the loss, and how good the output is, in percent."""
+
+
+def classified(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Cross-entropy and accuracy (percent) of logits [B, classes] and labels [B]."""
+    return F.cross_entropy(logits.float(), labels), (logits.detach().argmax(1) == labels).float().mean() * 100
+
+
 Term = Callable[[Supernet, Tensor], Tensor]
 """What is added to the architecture's loss: a scalar of the supernet after its forward pass, and of the epoch, see `Passes`."""
 
@@ -24,7 +33,7 @@ class TrainingPass(NamedTuple):
     """What a forward and a backward pass leave.
 
     Attributes:
-        loss: cross-entropy, without other terms.
+        loss: of the batch (by default its cross-entropy), without other terms.
         accuracy: in percent.
         gradients: of the parameters that were asked for.
         p: weights of the pass (`Supernet.mixture`).
@@ -47,15 +56,24 @@ class Passes:
         supernet: on its device.
         settings: of the search.
         device: the supernet's.
-        terms: of the architecture's loss beside the cross-entropy.
+        terms: of the architecture's loss beside that of the batch.
+        criterion: loss of a batch.
 
     Attributes:
         epoch: that the search is in, from 0: a tensor [] on the device, so that what is recorded follows it.
         counted: passes forward and backward, and forward alone, that were made.
     """
 
-    def __init__(self, supernet: Supernet, settings: Search, device: torch.device, terms: Sequence[Term] = ()):
+    def __init__(
+        self,
+        supernet: Supernet,
+        settings: Search,
+        device: torch.device,
+        terms: Sequence[Term] = (),
+        criterion: Loss = classified,
+    ):
         self.supernet, self.settings, self.device, self.terms = supernet, settings, device, terms
+        self.criterion = criterion
         self.weights, self.architecture = supernet.weight_parameters(), supernet.architecture_parameters()
         self.epoch = supernet.epoch
         self.counted = (0, 0)
@@ -63,12 +81,12 @@ class Passes:
         self._read: list[Tensor] = []
 
     def loss(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Cross-entropy and accuracy (percent) of a batch."""
+        """Loss of a batch, and accuracy in percent."""
         if self.settings.channels_last:
             x = x.contiguous(memory_format=torch.channels_last)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.precision == "bfloat16"):
-            logits = self.supernet(x)
-        return F.cross_entropy(logits.float(), y), (logits.detach().argmax(1) == y).float().mean() * 100
+            output = self.supernet(x)
+        return self.criterion(output, y)
 
     def of_weights(self, batch: Batch) -> TrainingPass:
         """A pass back to the network's weights."""

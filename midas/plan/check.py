@@ -65,6 +65,10 @@ def _problems(plan: Plan) -> Iterator[str]:
         )
     yield from _file_problems("cifar10_split", config.cifar10_split, read_cifar10_split)
     yield from _file_problems("claims", config.claims, read_claims)
+    if not config.experiments and not any(further.ALONE and getattr(config, further.KEY) for further in FURTHER):
+        alone = [further.KEY for further in FURTHER if further.ALONE]
+        yield f"experiments: [] is not allowed; at least one, or one of the keys {', '.join(alone)}"
+        return
     names = [(e.space, e.dataset) for e in config.experiments]
     for index, experiment in enumerate(config.experiments):
         key = f"experiments.{index}"

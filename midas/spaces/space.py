@@ -72,7 +72,7 @@ class Space:
 
     Attributes:
         name: as written in configurations and paths.
-        family: form of its genotypes and networks, "nas_bench_201" or "darts".
+        family: form of its genotypes and networks: "nas_bench_201", "darts", or that of a space of another kind.
         cells: kind -> specification.
         operations: all candidate operations; the axis of a dump, also where an edge offers only some.
         kept_edges: edges that a node keeps (DARTS: 2), None where it keeps all.
@@ -89,7 +89,7 @@ class Space:
     """
 
     name: str
-    family: Literal["nas_bench_201", "darts"]
+    family: str
     cells: Mapping[str, CellSpec]
     operations: tuple[str, ...]
     kept_edges: int | None

@@ -1,10 +1,9 @@
 """Candidate maps of the edges that leave one node, not yet normalised.
 
 One ReLU serves all edges, and what has no parameters is computed once. A convolution of several edges is one module with the
-edges side by side (depthwise n C channels, pointwise n groups, dense C to n C channels), which saves launches on a GPU, or a
-module for each edge, whose maps stay in a CPU's cache. The batch normalisation that ends a candidate is left to the mixture,
-which is linear in the raw map: only mean and variance are taken here.
-The plain one-module-per-candidate supernet in tests/helpers/supernets/plain_supernet.py is what all of this must equal.
+edges side by side, which saves launches on a GPU, or a module for each edge, whose maps stay in a CPU's cache; the modules are in
+`operations`. The plain one-module-per-candidate supernet in tests/helpers/supernets/plain_supernet.py is what all of this must
+equal.
 """
 
 from __future__ import annotations
@@ -15,138 +14,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from midas.networks.depthwise import Depthwise
-from midas.networks.operations import noise
-from midas.networks.pooling import AveragePool
 from midas.spaces import CellSpec
-from midas.supernet.mixture import Candidate, average_pool, convolved, normalised, plain, unchanged
+from midas.supernet.mixture import Candidate, convolved, normalised, plain, unchanged
+from midas.supernet.operations import (
+    Dense,
+    MakeCandidate,
+    Pooling,
+    Reduction,
+    Separable,
+    Skip,
+    batch_norm,
+    make_candidate,
+)
 from midas.supernet.patches import Grid
 from midas.supernet.sums import EPSILON
 
 EXTRA = "extra_skip"
 """In the place of an operation's name: an extra skip connection; no space has it, so it can't be decoded."""
-
-
-def batch_norm(channels: int, running: bool = False) -> nn.BatchNorm2d:
-    """BatchNorm of the search: no affine parameters, the batch's own statistics, in evaluation perhaps running ones."""
-    return nn.BatchNorm2d(channels, affine=False, track_running_stats=running)
-
-
-class Dense(nn.Module):
-    """nor_conv_kxk of n edges (NAS-Bench-201): ReLU-Conv(-BN) as one convolution from C to n C channels."""
-
-    normalised = True
-
-    def __init__(self, channels: int, edges: int, stride: int, size: int):
-        super().__init__()
-        self.conv = nn.Conv2d(channels, edges * channels, size, stride, size // 2, bias=False)
-
-    def forward(self, raw: Tensor, active: Tensor, wide: Tensor) -> Tensor:
-        """See `make_candidate`."""
-        return self.conv(active)
-
-
-class Separable(nn.Module):
-    """sep_conv or dil_conv of n edges: (ReLU, depthwise, pointwise, BN), once (dil) or twice (sep; the stride comes first)."""
-
-    normalised = True
-
-    def __init__(
-        self, channels: int, edges: int, stride: int, size: int, dilation: int, repeats: int, fast: bool = True
-    ):
-        super().__init__()
-        width = edges * channels
-        # stride 2 and dilation 2 read every second pixel alone: on those it is a plain convolution, many times faster
-        self.every = 2 if stride == dilation == 2 else 1
-        stride, dilation = stride // self.every, dilation // self.every
-        layers: list[nn.Module] = []
-        for step in range(repeats):
-            first = Depthwise(width, size, stride if step == 0 else 1, dilation, fast)
-            pointwise = nn.Conv2d(width, width, 1, groups=edges, bias=False)
-            layers += [first, pointwise, batch_norm(width), nn.ReLU()]
-        self.layers = nn.Sequential(*layers[:-2])
-        self.width = width
-
-    def forward(self, raw: Tensor, active: Tensor, wide: Tensor) -> Tensor:
-        """See `make_candidate`."""
-        return self.layers(wide[:, : self.width, :: self.every, :: self.every])
-
-
-class Reduction(nn.Module):
-    """skip_connect of n edges at stride 2: DARTS's factorized reduction."""
-
-    normalised = True
-
-    def __init__(self, channels: int, edges: int):
-        super().__init__()
-        widths = (channels // 2, channels - channels // 2)
-        self.halves = nn.ModuleList(nn.Conv2d(channels, edges * width, 1, 2, bias=False) for width in widths)
-        self.edges = edges
-
-    def forward(self, raw: Tensor, active: Tensor, wide: Tensor) -> Tensor:
-        """See `make_candidate`."""
-        shifted = active[:, :, 1:, 1:]
-        halves = [
-            conv(x).unflatten(1, (self.edges, -1)) for conv, x in zip(self.halves, (active, shifted), strict=True)
-        ]
-        return torch.cat(halves, 2).flatten(1, 2)
-
-
-class Skip(nn.Module):
-    """skip_connect at stride 1: the node's map itself, for all edges."""
-
-    normalised = False
-
-    def forward(self, raw: Tensor, active: Tensor, wide: Tensor) -> Tensor:
-        """See `make_candidate`."""
-        return raw
-
-
-class Pooling(nn.Module):
-    """max_pool_3x3 or avg_pool_3x3, once for all edges; in DARTS's search followed by BN."""
-
-    def __init__(self, kind: str, channels: int, stride: int, normalised: bool, fast: bool = True):
-        super().__init__()
-        self.normalised, self.stride = normalised, stride
-        self.by_hand = fast and kind == "avg"
-        self.pool = nn.MaxPool2d(3, stride, 1) if kind == "max" else AveragePool(stride)
-
-    def forward(self, raw: Tensor, active: Tensor, wide: Tensor) -> Tensor:
-        """See `make_candidate`."""
-        return average_pool(raw, self.stride) if self.by_hand else self.pool(raw)
-
-
-class Noise(nn.Module):
-    """noise of n edges (RobustDARTS S4): standard normal, drawn for each edge by itself."""
-
-    normalised = False
-
-    def __init__(self, edges: int, stride: int):
-        super().__init__()
-        self.edges, self.stride = edges, stride
-
-    def forward(self, raw: Tensor, active: Tensor, wide: Tensor) -> Tensor:
-        """See `make_candidate`."""
-        return noise(raw, self.stride, self.edges)
-
-
-def make_candidate(
-    operation: str, channels: int, edges: int, stride: int, pool_norm: bool, fast: bool = True
-) -> nn.Module:
-    """The module of one operation on n edges: (raw, relu(raw), relu(raw) repeated per edge) -> [B, n C or C, H, W]."""
-    if operation.startswith("nor_conv"):
-        return Dense(channels, edges, stride, size=int(operation[-1]))
-    if operation.startswith("sep_conv"):
-        return Separable(channels, edges, stride, size=int(operation[-1]), dilation=1, repeats=2, fast=fast)
-    if operation.startswith("dil_conv"):
-        return Separable(channels, edges, stride, size=int(operation[-1]), dilation=2, repeats=1, fast=fast)
-    if operation in ("max_pool_3x3", "avg_pool_3x3"):
-        return Pooling(operation[:3], channels, stride, pool_norm, fast)
-    if operation == "noise":
-        return Noise(edges, stride)
-    if operation == "skip_connect":
-        return Skip() if stride == 1 else Reduction(channels, edges)
-    raise ValueError(f"operation {operation!r} has no form in the supernet")
 
 
 class _Split(torch.autograd.Function):
@@ -179,6 +63,7 @@ class Candidates(nn.Module):
         pool_norm: see `Space`.
         merged: whether convolutions of several edges are one module.
         fast: False for torch's own normalisation, gradients and pooling, the same up to rounding.
+        make: the module of an operation, see `make_candidate`.
 
     Attributes:
         branches: operation and edges of each module of `operations`.
@@ -186,7 +71,14 @@ class Candidates(nn.Module):
     """
 
     def __init__(
-        self, spec: CellSpec, source: int, channels: int, pool_norm: bool, merged: bool = False, fast: bool = True
+        self,
+        spec: CellSpec,
+        source: int,
+        channels: int,
+        pool_norm: bool,
+        merged: bool = False,
+        fast: bool = True,
+        make: MakeCandidate = make_candidate,
     ):
         super().__init__()
         stride = spec.stride if source < spec.inputs else 1
@@ -203,7 +95,7 @@ class Candidates(nn.Module):
             shared = "pool" in operation or (operation == "skip_connect" and stride == 1)
             for group in [edges] if merged or shared else [[edge] for edge in edges]:
                 self.branches.append((operation, group))
-                self.operations.append(make_candidate(operation, channels, len(group), stride, pool_norm, fast))
+                self.operations.append(make(operation, channels, len(group), stride, pool_norm, fast))
         separable = [
             edges
             for (_, edges), module in zip(self.branches, self.operations, strict=True)

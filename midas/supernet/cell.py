@@ -13,6 +13,7 @@ from midas.supernet.beside.partial import REST, PartialCandidates, shuffled
 from midas.supernet.beside.skips import NodeSkips, SkipWeight
 from midas.supernet.candidates import Candidates
 from midas.supernet.mixture import Candidate, mixture
+from midas.supernet.operations import MakeCandidate, make_candidate
 from midas.supernet.patches import Grid, patch_grid
 from midas.supernet.weights import Change, Mixing, Place, Source, Weights
 
@@ -57,6 +58,7 @@ class SearchCell(nn.Module):
         channels: int,
         merged: bool,
         fast: bool,
+        make: MakeCandidate = make_candidate,
     ):
         super().__init__()
         self.spec, self.patch_size, self.mixing = space.cells[kind], mixing.patch_size, source
@@ -65,13 +67,13 @@ class SearchCell(nn.Module):
         self.preprocess = nn.ModuleList(preprocess)
         sources = sorted({source for source, _ in spec.edges})
         self.parts = mixing.parts
-        how = (channels // self.parts, space.pool_norm, merged, fast)
-        make = Candidates if self.parts == 1 else PartialCandidates
-        self.candidates = nn.ModuleList(make(spec, source, *how) for source in sources)
+        how = (channels // self.parts, space.pool_norm, merged, fast, make)
+        kind_of_candidates = Candidates if self.parts == 1 else PartialCandidates
+        self.candidates = nn.ModuleList(kind_of_candidates(spec, source, *how) for source in sources)
         self.skip_weight: SkipWeight | None = None
         self.skips: dict[int, NodeSkips] = {}
         self.mix = mixing.mix
-        self.concatenates = space.family == "darts"
+        self.concatenates = space.family != "nas_bench_201"
         self.changes: list[Change] = []
         self.p: Tensor | None = None
         self.edges: Tensor | None = None

@@ -14,8 +14,9 @@ from midas.networks.skeletons import SKELETONS
 from midas.spaces import Space
 from midas.supernet import backends
 from midas.supernet.beside.skips import SkipWeight, own_stream
-from midas.supernet.candidates import Candidates, batch_norm
+from midas.supernet.candidates import Candidates
 from midas.supernet.cell import SearchCell
+from midas.supernet.operations import batch_norm, make_candidate
 from midas.supernet.weights import Change, Mixing, Source, mix_patches
 
 
@@ -39,6 +40,8 @@ class Supernet(nn.Module):
     """
 
     epoch: Tensor
+    make_candidate = staticmethod(make_candidate)
+    """The module of an operation; a space of another kind has its own."""
 
     def __init__(
         self,
@@ -57,9 +60,7 @@ class Supernet(nn.Module):
         self.whole = self.tracked = False
         self.cells: list[SearchCell] = []
         self._shared: dict[str, Source] = {}
-        self.skeleton = SKELETONS[space.family](
-            self._make_cell, channels, cells, classes, norm=_network_norm, space=space
-        )
+        self.skeleton = self._make_skeleton(channels, cells, classes)
         self.kinds = [layer.kind for layer in space.skeleton(cells) if layer.kind in space.cells]
         skip = _always if space.beside else mixing.skip
         self.skip_weight = None if skip is None else SkipWeight(skip)
@@ -67,6 +68,11 @@ class Supernet(nn.Module):
             with own_stream():  # all other parameters are those of a supernet without
                 for cell in self.cells:
                     cell.add_skips(self.skip_weight)
+
+    def _make_skeleton(self, channels: int, cells: int, classes: int) -> nn.Module:
+        """What stands around the cells, which it makes by `_make_cell`; a space of another kind has its own."""
+        make = SKELETONS[self.space.family]
+        return make(self._make_cell, channels, cells, classes, norm=_network_norm, space=self.space)
 
     def _make_cell(self, kind: str, channels_in: tuple[int, ...], channels: int, reduction_prev: bool) -> SearchCell:
         source = self._shared.get(kind) or self.mixing.source(self.space.cells[kind], channels, self.fast)
@@ -80,7 +86,8 @@ class Supernet(nn.Module):
                 ReLUConvBN(channels_in[1], channels, norm=batch_norm),
             ]
         number = len(self.cells)
-        cell = SearchCell(number, kind, self.space, source, self.mixing, preprocess, channels, self.merged, self.fast)
+        how = (channels, self.merged, self.fast, self.make_candidate)
+        cell = SearchCell(number, kind, self.space, source, self.mixing, preprocess, *how)
         self.cells.append(cell)
         return cell
 

@@ -159,10 +159,11 @@ class NodeSlots(nn.Module):
         offset = torch.zeros(self.shape[0] * self.shape[1])
         offset[self.missing] = -torch.inf
         # tensors on the device: a list as an index is sent there each time
-        self.register_buffer("places", torch.tensor(self.mapped), persistent=False)
+        mapped = torch.tensor(self.mapped, dtype=torch.int64)  # there may be none
+        self.register_buffer("places", mapped, persistent=False)
         self.register_buffer("offset", offset, persistent=False)
         self.register_buffer("unmapped", torch.tensor(self.none), persistent=False)
-        self.register_buffer("operation", torch.tensor(self.mapped) % len(operations), persistent=False)
+        self.register_buffer("operation", mapped % len(operations), persistent=False)
 
     def entries(self, by_edge: bool) -> list[tuple[int, int, int]]:
         """Weights as `node.Node` has them, in sets of each edge's or in one."""

@@ -32,14 +32,14 @@ class Bilevel:
         self.supernet, self.settings, self.device = supernet, settings, device
         supernet.whole = settings.cuda_graph  # a graph can't leave out what a draw says
         self.learning = learning or Learning()
-        self.passes = Passes(supernet, settings, device, self.learning.terms)
+        self.passes = Passes(supernet, settings, device, self.learning.terms, self.learning.loss)
         self.restrictions = Restrictions(supernet)
         self.weights, self.architecture = self.passes.weights, self.passes.architecture
         # a graph holds its numbers: a rate that changes is a tensor, which fused optimisers read on the device, as Adam's count
         graph = {"fused": True} if settings.cuda_graph else {}
         rate = torch.tensor(settings.lr, device=device) if graph else settings.lr
         self.weight_optimizer = torch.optim.SGD(
-            self.weights,
+            [{"params": self.weights}],  # there may be none
             rate,
             settings.momentum,
             weight_decay=settings.weight_decay,
@@ -61,11 +61,15 @@ class Bilevel:
         late = self.learning.late_rate is not None and epoch >= self.settings.epochs
         self.passes.epoch.fill_(self.settings.epochs - 1 if late else epoch)
         self.supernet.begin(self.passes.epoch)
+        self.take_rate(self.lr(epoch))
+
+    def take_rate(self, rate: float) -> None:
+        """From here on the weights learn at this rate."""
         for group in self.weight_optimizer.param_groups:
             if isinstance(group["lr"], Tensor):
-                group["lr"].fill_(self.lr(epoch))
+                group["lr"].fill_(rate)
             else:
-                group["lr"] = self.lr(epoch)
+                group["lr"] = rate
 
     def lr(self, epoch: int) -> float:
         """Learning rate of the weights in an epoch (from 0): a cosine from lr to lr_min, then a constant."""
@@ -99,6 +103,8 @@ class Bilevel:
         )
         if learns and self.architecture_optimizer is not None:
             _set_gradients(self.architecture, found.gradients, self.settings.cuda_graph)
+            if self.learning.before is not None:
+                self.learning.before(step)
             self.architecture_optimizer.step()
 
     def weight_step(self, train: Batch, valid: Batch, averages: Averages) -> None:

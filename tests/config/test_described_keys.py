@@ -5,6 +5,7 @@ import json
 import midas.config.method
 import midas.config.settings
 from midas.config import keys as config
+from midas.config.further.functions import Functions
 from midas.config.further.neighbourhoods import Neighbourhoods
 from midas.config.further.proxies import Proxies, Robust
 from midas.config.further.ranks import Ranks
@@ -27,6 +28,7 @@ MODELS = [
     UserDataset,
     Experiment,
     Analysis,
+    Functions,
     Proxies,
     Ranks,
     Robust,

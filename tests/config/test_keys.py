@@ -82,7 +82,7 @@ WRONG = [
         "perhaps",
         "experiments.0.retrain.nesterov: 'perhaps' is not allowed; input should be a",
     ),
-    ("experiments", [], "experiments: [] is not allowed; list should have at least 1 item"),
+    ("experiments", [], "experiments: [] is not allowed; at least one, or one of the keys proxies, functions"),
     ("methods", [], "methods: [] is not allowed; input should be a valid dictionary"),
     ("data_root", 3, "data_root: 3 is not allowed; input should be a valid string"),
 ]

@@ -11,7 +11,7 @@ from midas.networks.operations import OPERATIONS, FactorizedReduce, Noise, make
 from midas.networks.pooling import average_backward, without_padding
 from midas.networks.skeletons import build, set_drop_path
 from midas.spaces.genotype import parse
-from midas.supernet import candidates
+from midas.supernet import operations
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
@@ -46,13 +46,13 @@ def test_pooling_is_normalised_in_the_search_only():
 LAYOUTS = (torch.contiguous_format, torch.channels_last)
 
 
-@pytest.mark.parametrize("module", [Noise(1), Noise(2), candidates.Noise(3, 1), candidates.Noise(3, 2)], ids=str)
+@pytest.mark.parametrize("module", [Noise(1), Noise(2), operations.Noise(3, 1), operations.Noise(3, 2)], ids=str)
 def test_a_seed_draws_the_same_noise_for_every_layout_and_type(module):
     drawn = []
     for layout, dtype in product(LAYOUTS, (torch.float32, torch.bfloat16, torch.float64)):
         x = torch.zeros(4, 6, 9, 8, dtype=dtype).to(memory_format=layout)
         torch.manual_seed(0)
-        drawn.append(module(x, x, x) if isinstance(module, candidates.Noise) else module(x))
+        drawn.append(module(x, x, x) if isinstance(module, operations.Noise) else module(x))
         assert drawn[-1].dtype == dtype
         assert drawn[-1].is_contiguous(memory_format=layout)
     sides = [-(-9 // module.stride), 8 // module.stride]

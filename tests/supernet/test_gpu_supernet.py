@@ -9,7 +9,7 @@ from oracle import OPTIONS, check_against_oracle, still
 
 from midas.networks import operations
 from midas.spaces import SPACES
-from midas.supernet import candidates
+from midas.supernet import operations as of_supernet
 
 ON_GPU = [interpreted(f"midas.supernet.gpu.{name}") for name in ("sums", "attention")]
 
@@ -28,7 +28,7 @@ CASES = [
 
 @pytest.mark.parametrize(("space", "options"), CASES, ids=str)
 def test_supernet_by_triton_equals_the_oracle(space, options, monkeypatch):
-    for module in (operations, candidates):  # as in test_supernet
+    for module in (operations, of_supernet):  # as in test_supernet
         monkeypatch.setattr(module, "noise", still)
     used = set()
     for module in ON_GPU:

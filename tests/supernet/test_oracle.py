@@ -10,7 +10,7 @@ from midas.config.method import Method
 from midas.methods.composition import supernet_of
 from midas.networks import operations
 from midas.spaces import SPACES, CellSpec, Space
-from midas.supernet import candidates
+from midas.supernet import operations as of_supernet
 from midas.supernet.cpu import kernels as library
 from midas.supernet.cpu import sums as kernels
 
@@ -70,7 +70,7 @@ def cases():
 
 @pytest.mark.parametrize(("space", "options"), list(cases()))
 def test_supernet_equals_the_oracle_in_outputs_weights_and_all_gradients(space, options, monkeypatch):
-    for module in (operations, candidates):  # the same "noise" (S4) on both sides
+    for module in (operations, of_supernet):  # the same "noise" (S4) on both sides
         monkeypatch.setattr(module, "noise", still)
     check_against_oracle(space, options)
 

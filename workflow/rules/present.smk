@@ -116,8 +116,9 @@ rule report:
         rules.tables.input,
         rules.figures.input,
         rules.claims.output,
+        further=lambda wildcards: FURTHER,
         template="midas/analysis/report/report.html.jinja",
-        captions=sorted(map(str, Path("workflow/report").glob("*.rst"))),
+        captions=sorted(map(str, Path("workflow/report").rglob("*.rst"))),
     output:
         report=f"{ROOT}/report.html",
         config=f"{ROOT}/config.json",

@@ -70,7 +70,12 @@ rule table_s3:
         found=looked_up_in_nas_bench_201(),
         accuracies=rules.accuracies.output if TABLES_NAMED else [],
     output:
-        f"{ROOT}/tables/table_s3.csv",
+        report(
+            f"{ROOT}/tables/table_s3.csv",
+            caption="../report/further/table_s3.rst",
+            category="Tables",
+            labels={"table": "S3"},
+        ),
         f"{ROOT}/tables/table_s3.md",
         f"{ROOT}/tables/table_s3.tex",
     log:

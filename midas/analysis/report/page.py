@@ -27,6 +27,7 @@ from midas.analysis.report import rulegraph
 from midas.analysis.results import load_metrics
 from midas.config.keys import Config
 from midas.files.writing import write_text
+from midas.plan.further import listed
 from midas.plan.plan import Plan
 from midas.plan.runs import PresentRun
 from midas.running.provenance import ROOT
@@ -41,7 +42,7 @@ def caption(name: str, config: Config) -> Markup:
     """A caption of workflow/report as HTML, filled in as Snakemake fills it in for its own report.
 
     Args:
-        name: name of the file without its suffix, e.g. "table_1".
+        name: name of the file without its suffix, e.g. "table_1" or "further/table_s1".
         config: the configuration.
     """
     job = SimpleNamespace(config=config.model_dump(mode="json"))
@@ -56,11 +57,11 @@ def short_title(caption: str) -> str:
 
 
 def _tables(plan: Plan, folder: Path) -> Iterator[dict[str, Any]]:
-    for number in plan.tables():
-        path = folder / f"tables/table_{number}.md"
+    for number in _tables_of(plan):
+        path = _table_path(number, folder)
         # the table's own first paragraph says, for readers of that file, what the caption says here
         body = path.read_text().split("\n\n", 1)[1]
-        above = caption(f"table_{number}", plan.config)
+        above = caption(_caption_name(path), plan.config)
         yield {
             "number": number,
             "caption": above,
@@ -71,9 +72,9 @@ def _tables(plan: Plan, folder: Path) -> Iterator[dict[str, Any]]:
 
 
 def _figures(plan: Plan, folder: Path) -> Iterator[dict[str, Any]]:
-    for number in plan.figures():
+    for number in _figures_of(plan):
         path = _figure_path(plan, number)
-        below = caption(f"figure_{number:02d}", plan.config)
+        below = caption(_caption_name(path), plan.config)
         yield {
             "number": number,
             "caption": below,
@@ -83,8 +84,26 @@ def _figures(plan: Plan, folder: Path) -> Iterator[dict[str, Any]]:
         }
 
 
-def _figure_path(plan: Plan, number: int) -> Path:
-    return Path(plan.config.figures_dir) / plan.config.size / f"figure_{number:02d}.png"
+def _tables_of(plan: Plan) -> list[int | str]:
+    return [*plan.tables(), *listed.tables(plan)]
+
+
+def _figures_of(plan: Plan) -> list[int | str]:
+    return [*plan.figures(), *listed.figures(plan)]
+
+
+def _table_path(number: int | str, folder: Path) -> Path:
+    return folder / f"tables/table_{str(number).lower()}.md"
+
+
+def _figure_path(plan: Plan, number: int | str) -> Path:
+    name = f"{number:02d}" if isinstance(number, int) else number.lower()
+    return Path(plan.config.figures_dir) / plan.config.size / f"figure_{name}.png"
+
+
+def _caption_name(path: Path) -> str:
+    """S1 to S4 have theirs in a folder of their own."""
+    return f"further/{path.stem}" if "_s" in path.stem else path.stem
 
 
 def _link(path: Path, folder: Path, text: str = "") -> dict[str, str]:
@@ -107,11 +126,13 @@ def _runs(plan: Plan, folder: Path) -> Iterator[dict[str, Any]]:
         )
         if cell.method in plan.evaluated(cell.experiment):
             steps.append(f"{plan.evaluation(cell.experiment.space)}/metrics.json")
+            steps += [f"retrain_also/{setting}/metrics.json" for setting in cell.experiment.retrain_also]
         steps += ["transfer/metrics.json"] if cell in transferred else []
         row = files.setdefault((cell.experiment.space, cell.experiment.dataset, cell.method), {})
         for step in steps:
-            link = _link(plan.cell_folder(cell) / step, folder, str(cell.seed))
-            row.setdefault(step.split("/")[0], []).append(link)
+            name, setting = step.split("/")[0], step.split("/")[1]
+            text = f"{cell.seed} {setting}" if name == "retrain_also" else str(cell.seed)
+            row.setdefault(name, []).append(_link(plan.cell_folder(cell) / step, folder, text))
     for (space, dataset, method), steps_links in files.items():
         yield {"space": space, "dataset": dataset, "method": method, "steps": steps_links}
 
@@ -146,8 +167,8 @@ def render(plan: Plan, folder: Path) -> str:
         ValueError: files are missing or damaged, a line for each.
     """
     needed = [folder / "claims.json", folder / "rulegraph.dot"]
-    needed += [folder / f"tables/table_{number}.md" for number in plan.tables()]
-    needed += [_figure_path(plan, number) for number in plan.figures()]
+    needed += [_table_path(number, folder) for number in _tables_of(plan)]
+    needed += [_figure_path(plan, number) for number in _figures_of(plan)]
     missing = [path for path in needed if not path.exists()]
     if missing:
         raise ValueError("\n".join(f"{path}: missing" for path in missing))

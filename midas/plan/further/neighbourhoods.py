@@ -12,6 +12,7 @@ from midas.images.contents import of_file
 from midas.plan.plan import Plan
 from midas.spaces.benchmark import CELLS
 
+KEY, TABLE, FIGURE, ALONE = "neighbourhoods", "S2", "S2", False
 SPACE = "nas_bench_201"
 FILES = ("metrics.json", "cells.csv", "curves.csv", "paths.csv", "tests.csv")
 

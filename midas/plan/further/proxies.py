@@ -13,6 +13,8 @@ from midas.plan.plan import Plan
 from midas.spaces import SPACES
 from midas.spaces.accuracies import read_accuracies
 
+KEY, TABLE, FIGURE, ALONE = "proxies", "S3", None, True
+
 
 def problems(plan: Plan) -> Iterator[str]:
     """What is wrong with the key `proxies`, together with others."""

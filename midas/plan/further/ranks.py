@@ -8,6 +8,8 @@ from pathlib import Path
 from midas.config.keys import Experiment
 from midas.plan.plan import Plan
 
+KEY, TABLE, FIGURE, ALONE = "ranks", "S1", "S1", False
+
 
 def problems(plan: Plan) -> Iterator[str]:
     """Methods that nothing retrains together, or that are retrained by other settings in one experiment than in another."""

@@ -12,8 +12,11 @@ from places import ROOT
 
 from midas.analysis.report import page as report
 from midas.config.keys import Config
+from midas.plan.further.listed import FURTHER
 from midas.plan.plan import Plan
 from midas.plan.shown import CELL_FIGURES
+
+CAPTIONS = [path.relative_to(report.CAPTIONS).with_suffix("").as_posix() for path in report.CAPTIONS.rglob("*.rst")]
 
 
 def snakemake_config(name: str) -> dict[str, Any]:
@@ -42,7 +45,7 @@ def test_every_caption_is_filled_in_whether_or_not_defaults_are(name):
         assert "{" not in text
 
 
-@pytest.mark.parametrize("name", [path.stem for path in report.CAPTIONS.glob("*.rst")])
+@pytest.mark.parametrize("name", CAPTIONS)
 def test_a_note_and_names_are_text_in_every_caption(name, demo):
     raw = demo.config.model_dump(mode="json") | {"note": f"{NOTE}\n\n - {NOTE}"}
     spaces = ("darts", "s1", "s2", "s3", "s4")
@@ -62,4 +65,7 @@ def test_a_note_and_names_are_text_in_every_caption(name, demo):
 def test_there_is_a_caption_for_every_table_and_figure():
     wanted = {f"table_{i}" for i in range(1, 7)} | {f"figure_{i:02d}" for i in range(1, 13)} | {"claims"}
     assert {path.stem for path in report.CAPTIONS.glob("*.rst")} == wanted
+    further = {f"table_{module.TABLE.lower()}" for module in FURTHER}
+    further |= {f"figure_{module.FIGURE.lower()}" for module in FURTHER if module.FIGURE}
+    assert {path.stem for path in report.CAPTIONS.glob("further/*.rst")} == further
     assert set(CELL_FIGURES) == set(range(6, 12))

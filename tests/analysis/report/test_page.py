@@ -25,7 +25,7 @@ def test_the_page_is_whole_and_needs_nothing_from_elsewhere(demo):
     assert page.found["script"] == []
     assert len(page.found["id"]) == len(set(page.found["id"]))
     assert all(source.startswith("data:image/png;base64,") for source in page.found["src"])
-    assert len(page.found["src"]) == len(demo.figures()) == 12
+    assert len(page.found["src"]) == len(demo.figures()) + 1 == 13  # S1
     inner = {link[1:] for link in page.found["href"] if link.startswith("#")}
     assert inner <= set(page.found["id"])
     assert not [link for link in page.found["href"] if "://" in link or link.startswith("/")]
@@ -34,7 +34,16 @@ def test_the_page_is_whole_and_needs_nothing_from_elsewhere(demo):
 
 def test_the_page_shows_size_claims_tables_figures_and_configuration(demo):
     text = Balance(report.render(demo, demo.root)).text
-    shown = ["size demo", demo.config.note[1:], "8 not tested at this size", "Table 1", "Figure 1.", "seeds: [0, 1]"]
+    shown = [
+        "size demo",
+        demo.config.note[1:],
+        "8 not tested at this size",
+        "Table 1",
+        "Table S4",
+        "Figure 1.",
+        "Figure S1.",
+        "seeds: [0, 1]",
+    ]
     assert all(words in text for words in shown)
     assert text.index("Claims") < text.index(shown[2])
     assert "The table's own caption" not in text  # the caption of workflow/report stands in its place
@@ -52,9 +61,15 @@ def test_links_lead_to_files_of_results(demo):
 
 def test_only_what_the_plan_lists_is_shown(tmp_path):
     config = make_config("config", tmp_path / "results", figures_dir=str(tmp_path / "figures"), analysis=None)
-    plan = write_results(config.model_copy(update={"experiments": config.experiments[:1]}))
+    plan = write_results(
+        config.model_copy(update={"experiments": config.experiments[:1], "ranks": None, "functions": None})
+    )
     page = Balance(report.render(plan, plan.root))
-    assert [name for name in page.found["id"] if name.startswith(("table-", "figure-"))] == ["table-1", "figure-12"]
+    assert [name for name in page.found["id"] if name.startswith(("table-", "figure-"))] == [
+        "table-1",
+        "table-S3",
+        "figure-12",
+    ]
 
 
 def test_the_papers_protocol_is_not_marked_as_another(tmp_path):

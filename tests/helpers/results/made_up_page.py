@@ -12,6 +12,7 @@ from made_up_claims import fabricate
 
 from midas.analysis.claims.judging import judge_all
 from midas.config.keys import Config
+from midas.plan.further import listed
 from midas.plan.plan import Plan
 
 VOID = {"meta", "img", "br", "path", "rect"}
@@ -87,14 +88,16 @@ def png() -> bytes:
 def write_results(config: Config) -> Plan:
     """What the report reads, with little in it."""
     plan = Plan(fabricate(config))
-    for number in plan.tables():
-        path = plan.root / f"tables/table_{number}.md"
+    for number in (*plan.tables(), *listed.tables(plan)):
+        path = plan.root / f"tables/table_{str(number).lower()}.md"
         path.parent.mkdir(exist_ok=True)
         path.write_text(TABLE_MD.replace("Table 1", f"Table {number}"))
     figures = Path(config.figures_dir) / config.size
     figures.mkdir(parents=True)
     for number in plan.figures():
         (figures / f"figure_{number:02d}.png").write_bytes(png())
+    for name in listed.figures(plan):
+        (figures / f"figure_{name.lower()}.png").write_bytes(png())
     (plan.root / "rulegraph.dot").write_text(DOT)
     (plan.root / "claims.json").write_text(json.dumps(judge_all(config)))
     return plan

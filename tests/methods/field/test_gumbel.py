@@ -24,9 +24,10 @@ from midas.search import searching
 from midas.spaces import SPACES, get_space
 from midas.spaces.genotype import load as load_genotype
 from midas.spaces.genotype import parse
-from midas.supernet.candidates import Candidates, Dense
+from midas.supernet.candidates import Candidates
 from midas.supernet.cpu import kernels
 from midas.supernet.mixture import plain
+from midas.supernet.operations import Dense
 from midas.supernet.weights import Change
 from midas.training.sums import SearchSums
 

@@ -18,7 +18,7 @@ from midas.methods.composition import compose, supernet_of
 from midas.methods.decoding import decode_weights
 from midas.methods.field.partial import EdgeWeights, edge_weights
 from midas.spaces import SPACES, CellSpec
-from midas.supernet import candidates, sums
+from midas.supernet import sums
 from midas.supernet.beside.partial import REST, PartialCandidates, bypass, shuffled
 from midas.supernet.cpu import kernels
 from midas.supernet.mixture import mixture
@@ -77,13 +77,16 @@ class Scaled(nn.Module):
 
 @pytest.mark.parametrize("fast", [True, False])
 @pytest.mark.parametrize("stride", [1, 2])
-def test_a_mixed_edge_is_that_of_the_original(reference, stride, fast, monkeypatch):
+def test_a_mixed_edge_is_that_of_the_original(reference, stride, fast):
     known = reference["mixed_op"]
     case, factors = known["cases"][f"stride_{stride}"], dict(zip("abc", known["c"], strict=True))
-    monkeypatch.setattr(candidates, "make_candidate", lambda name, *_: Scaled(factors[name], stride))
     spec = CellSpec(1, ((0, 1),), (("a", "b", "c"),), stride)
+
+    def make(name, *_):
+        return Scaled(factors[name], stride)
+
     x, w = doubles(known["x"]).contiguous(memory_format=torch.channels_last), doubles(known["w"]).requires_grad_()
-    _, found = PartialCandidates(spec, 0, 2, False, False, fast)(x, None, None)
+    _, found = PartialCandidates(spec, 0, 2, False, False, fast, make)(x, None, None)
     mixed = mixture(w[None], [found[0, name] for name in "abc"])
     output = shuffled(mixed, mixture(torch.ones(1, 1, dtype=torch.float64), [found[0, REST]]))
     torch.testing.assert_close(output, doubles(case["output"]), **EXACT)
