@@ -44,7 +44,8 @@ ASSUMPTIONS = """\
 Hours are those of one job after another on this device ({device}, {threads} CPU thread{s}), as busy as it was while they
 were measured; jobs side by side share them out, a transfer by several GPUs counts each.
 Timed on random images that lie on the device: reading, JPEG decoding, augmentation and, of several GPUs, communication are not
-in the hours, nor are the start of a job, data sets, decoding, tables and figures. A network is that of one random cell of its
+in the hours, nor are the start of a job, data sets, decoding, scores without training, searches over functions, tables and
+figures. A network is that of one random cell of its
 space; found cells are faster or slower. The cost at other image sizes is taken as proportional to their pixels."""
 
 

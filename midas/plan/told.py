@@ -60,7 +60,7 @@ class Told(Cells):
         try:
             return _resolve(name, self.config.model_dump_json())
         except ValueError:
-            told = self._told("data", dataset=name) if self.remembers else None
+            told = self.finished_run("data", dataset=name) if self.remembers else None
             if not isinstance(told, DataRun):
                 raise
             return told.dataset
@@ -139,14 +139,14 @@ class Told(Cells):
             found = {"contents": self.contents(step, **names)} if isinstance(run, OfContents) else {}
             return run.model_copy(update=found)
         except ValueError:
-            finished = self._told(step, **names)
+            finished = self.finished_run(step, **names)
             if finished is None or decisive(replace(self, remembers=True).resolved(step, **names)) != decisive(
                 finished
             ):
                 raise
             return finished
 
-    def _told(
+    def finished_run(
         self,
         step: str,
         space: str = "",
@@ -156,7 +156,7 @@ class Told(Cells):
         chunk: str = "0",
         setting: str = "",
     ) -> Strict | None:
-        """What a step was told that has finished."""
+        """What a step was told that has finished; None if it has not."""
         folder = self.folder(space, dataset, method, int(seed)) / (f"retrain_also/{setting}" if setting else step)
         if step in ("data", "cost"):
             folder = self.root / "data" / dataset if step == "data" else self.root / space / dataset / "cost"

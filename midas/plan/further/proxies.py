@@ -10,6 +10,7 @@ from midas.config.further.proxies import Proxies
 from midas.images.datasets import IMAGE_FOLDERS
 from midas.plan.check_images import training_images
 from midas.plan.plan import Plan
+from midas.plan.runs import AccuraciesRun
 from midas.spaces import SPACES
 from midas.spaces.accuracies import read_accuracies
 
@@ -23,11 +24,30 @@ def problems(plan: Plan) -> Iterator[str]:
         return
     yield from _image_problems(plan, proxies)
     robust, looked_up = proxies.robust, (plan.accuracies_folder / "metrics.json").exists()
-    if robust is not None and not (looked_up and not os.path.exists(robust.table)):
+    named = {"nas_bench_201_table": plan.config.nas_bench_201_table, "proxies.robust.table": robust and robust.table}
+    gone = {key: table for key, table in named.items() if table and not os.path.exists(table)}
+    if looked_up and gone and (new := _not_looked_up(plan)):
+        key, table = next(iter(gone.items()))
+        yield f"{key}: {table} is not there, and {plan.accuracies_folder} was made without {len(new)} found cells, e.g. {new[0]}"
+    elif robust is not None and not (looked_up and not os.path.exists(robust.table)):
         try:
             read_accuracies(Path(robust.table), robust.columns)
         except ValueError as error:
             yield from (f"proxies.robust: {line}" for line in str(error).splitlines())
+
+
+def _not_looked_up(plan: Plan) -> list[str]:
+    """Found cells that the finished look-up of accuracies didn't have: the ends of their paths."""
+    before = plan.finished_run("accuracies")
+    known = {_end(path) for path in before.genotypes} if isinstance(before, AccuraciesRun) else set()
+    run = plan.resolved("accuracies")
+    assert isinstance(run, AccuraciesRun)
+    return [_end(path) for path in run.genotypes if _end(path) not in known]
+
+
+def _end(genotype: str) -> str:
+    """A found cell's file from its space on, whatever folder the results lie in."""
+    return "/".join(Path(genotype).parts[-6:])
 
 
 def files(plan: Plan) -> list[Path]:

@@ -12,6 +12,7 @@ from midas.accuracies import accuracies
 from midas.analysis.proxies.table import NO_TABLE, make, table
 from midas.analysis.run_facts import metrics_files
 from midas.config.keys import Config
+from midas.plan.further.proxies import problems
 from midas.plan.plan import Plan
 from midas.plan.runs import AccuraciesRun
 from midas.spaces.accuracies import CLEAN, drawn
@@ -136,6 +137,20 @@ def test_it_is_drawn_again_where_the_tables_are_gone(places, tmp_path):
     for name in ("table.csv", "robust.csv"):
         (tmp_path / name).unlink()
     assert len(table(places).blocks) == 2
+
+
+def test_a_found_cell_that_came_after_the_tables_were_gone_is_refused_before_any_work(places, tmp_path):
+    look_up(places)
+    assert list(problems(places)) == []
+    (tmp_path / "robust.csv").unlink()
+    assert [line for line in problems(places) if line.startswith("proxies.robust")] == []
+    more = Plan(places.config.model_copy(update={"seeds": [*places.config.seeds, 9]}))
+    [line] = [line for line in problems(more) if line.startswith("proxies.robust")]
+    assert line.startswith(
+        f"proxies.robust.table: {tmp_path}/robust.csv is not there, and {places.accuracies_folder} was made"
+    )
+    assert "without 2 found cells, e.g. nas_bench_201/digits/" in line
+    assert line.endswith("/seed9/decode/genotype.json")
 
 
 def test_without_a_table_scores_are_set_against_the_parameters_alone(places, tmp_path):
