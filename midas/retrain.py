@@ -21,7 +21,7 @@ from midas.networks.skeletons import Skeleton
 from midas.plan.runs import RetrainRun, identity_of
 from midas.running.devices import pick_device
 from midas.running.durable import Keeper
-from midas.running.progress import Progress
+from midas.running.progress import Progress, announce
 from midas.running.provenance import write_metrics
 from midas.running.step import main
 from midas.spaces.genotype import load as load_genotype
@@ -44,6 +44,7 @@ def retrain(run: RetrainRun, folder: Path) -> None:
     seed_step(run.seed, "weights", 0, 0)
     network = make_network(genotype, run.retrain, run.dataset.classes, device)
     trainer = Retraining(network, run.retrain, run.seed)
+    announce("retrain", f"a cell of {genotype.space} on {run.dataset.name}, seed {run.seed}", network, device)
     # the cell itself: another search may have written the same path
     identity = identity_of("retrain", run, device, genotype=str(genotype), images=digest_of(*parts))
     with Keeper(folder, identity, elsewhere=run.go_on_elsewhere) as keeper:

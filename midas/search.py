@@ -23,6 +23,7 @@ from midas.images.seeds import seed_step
 from midas.plan.runs import SearchRun, identity_of
 from midas.running.devices import pick_device
 from midas.running.durable import Keeper
+from midas.running.progress import announce
 from midas.running.provenance import digest, write_metrics
 from midas.running.step import main
 from midas.supernet.cpu import kernels
@@ -54,6 +55,7 @@ def searching(
         Epochs that are done, and steps of the next.
     """
     found = Searching(run, images, device)
+    announce("search", f"{run.space} on {run.dataset.name}, seed {run.seed}", found.bilevel.supernet, device)
     identity = identity or identity_of("search", run, device, **digests(images, found.halves))
     with Keeper(folder, identity, elsewhere=run.go_on_elsewhere) as keeper:
         yield from found.epochs(keeper)

@@ -25,7 +25,7 @@ from midas.plan.runs import TransferRun, identity_of
 from midas.running.durable import Keeper
 from midas.running.limits import leave_if_asked
 from midas.running.processes import Group, join
-from midas.running.progress import Progress
+from midas.running.progress import Progress, announce
 from midas.running.provenance import write_metrics
 from midas.running.step import main
 from midas.spaces.genotype import load as load_genotype
@@ -65,6 +65,9 @@ def _transfer(run: TransferRun, folder: Path, group: Group) -> None:
     seed_step(run.seed, "weights", 0, 0)
     network = make_network(genotype, run.transfer, run.dataset.classes, group.device)
     trainer = Transferring(network, run.transfer, run.seed, run.dataset.classes, len(train), group)
+    if group.rank == 0:
+        what = f"a cell of {genotype.space} on {run.dataset.name}, seed {run.seed}, {group.size} process(es)"
+        announce("transfer", what, network, group.device)
     # the cell itself: another search may have written the same path
     identity = identity_of("transfer", run, group.device, genotype=str(genotype), images=_contents(run))
     with Keeper(folder, identity, writes=group.rank == 0, elsewhere=run.go_on_elsewhere) as keeper:

@@ -95,7 +95,7 @@ def test_places_are_shortened_in_every_kind_of_text(text, shorter, tmp_path):
     texts = {
         "a.json": json.dumps({"k": [text, odd, 0.1], text: None}, indent=1),
         "a.csv": f'epoch,path,genotype\n1,"{text}","a, b"\n',
-        "a.log": f"{text}\n",
+        "a.log": f"--- 2026-01-01 00:00:00 +0000 midas.search x, host node7, job 4\n{text}\n",
     }
     for name, content in texts.items():
         (tmp_path / name).write_text(content)
@@ -103,7 +103,7 @@ def test_places_are_shortened_in_every_kind_of_text(text, shorter, tmp_path):
     assert json.loads((tmp_path / "a.json").read_text()) == {"k": [shorter, odd, 0.1], shorter: None}
     with (tmp_path / "a.csv").open(newline="") as file:
         assert list(csv.reader(file)) == [["epoch", "path", "genotype"], ["1", shorter, "a, b"]]
-    assert (tmp_path / "a.log").read_text() == f"{shorter}\n"
+    assert (tmp_path / "a.log").read_text() == f"--- 2026-01-01 00:00:00 +0000 midas.search x, job 4\n{shorter}\n"
     publish._refuse_paths(tmp_path)
 
 

@@ -21,6 +21,7 @@ from midas.config.method import Method
 from midas.config.parts import PARTS
 from midas.config.protocols import expanded
 from midas.config.settings import Cost, Retrain, RetrainChanges, Search, SearchChanges, Transfer, UserDataset
+from midas.files.naming import among
 from midas.spaces.benchmark import CELLS
 
 
@@ -201,7 +202,7 @@ def _line(model: type[BaseModel], error: Any) -> str:
     # "[key]" marks an error in a mapping's key itself
     key = ".".join(str(part) for part in error["loc"] if part != "[key]")
     if error["type"] == "extra_forbidden":
-        return f"{key}: unknown key; allowed: {', '.join(_fields(model, error['loc'][:-1]))}"
+        return f"{key}: unknown key{among(str(error['loc'][-1]), _fields(model, error['loc'][:-1]))}"
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "model_type":
         message = "must be keys with values"

@@ -20,6 +20,8 @@ PLACES = {
 """Keys of configurations whose values are paths."""
 STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 """In a JSON text."""
+HOST = re.compile(r"^(--- .*), host \S+?(?=,|$)", re.MULTILINE)
+"""In the heading of an attempt in a log (midas.running.step)."""
 
 
 def places_in(content: Any) -> Iterator[str]:
@@ -60,7 +62,7 @@ def shorten_text(text: str, suffix: str, places: list[str]) -> str:
         table = io.StringIO()
         csv.writer(table, lineterminator="\n").writerows(shortened)
         return table.getvalue()
-    return shorten(text, places)
+    return HOST.sub(r"\1", shorten(text, places))
 
 
 def shorten_values(content: Any, places: list[str]) -> Any:

@@ -9,6 +9,7 @@ from typing import Literal
 
 from midas.config.kinds import Strict, expanded
 from midas.config.settings import UserDataset
+from midas.files.naming import among
 from midas.images.listing import check_class_folders, few, folder_files, folder_parts
 from midas.images.npz import Npz
 
@@ -103,7 +104,7 @@ def resolve(name: str, own: dict[str, UserDataset], data_root: str | None, cifar
     if name in own:
         return _own(name, own[name])
     if name not in KNOWN:
-        raise ValueError(f"data set {name!r} does not exist; allowed: {', '.join([*KNOWN, *own])}")
+        raise ValueError(f"data set {name!r} does not exist{among(name, [*KNOWN, *own])}")
     known = KNOWN[name]
     if known.kind not in FILES:
         return known

@@ -11,6 +11,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from midas.files.naming import among
 from midas.networks.depthwise import Depthwise
 from midas.networks.pooling import AveragePool
 
@@ -124,6 +125,6 @@ def make(name: str, channels: int, stride: int = 1, norm: Norm = nn.BatchNorm2d,
         ValueError: there is no such operation; the message lists those there are.
     """
     if name not in OPERATIONS:
-        raise ValueError(f"operation {name!r} does not exist; allowed: {', '.join(OPERATIONS)}")
+        raise ValueError(f"operation {name!r} does not exist{among(name, OPERATIONS)}")
     operation = OPERATIONS[name](channels, stride, norm)
     return nn.Sequential(operation, norm(channels)) if pool_norm and "pool" in name else operation

@@ -9,6 +9,7 @@ from typing import Any
 
 from midas.config.keys import Analysis, ConfigError, parse
 from midas.config.reading import without_errors
+from midas.files.naming import among
 from midas.images.datasets import KNOWN, Dataset, class_names
 from midas.plan.check_experiment import experiment_problems
 from midas.plan.check_images import analysis_problems, read_cifar10_split
@@ -110,7 +111,7 @@ def _group_problems(dataset: Dataset, analysis: Analysis) -> Iterator[str]:
     grouped = [name for members in analysis.groups.values() for name in members]
     for name in dict.fromkeys(grouped):
         if name not in classes:
-            yield f"analysis.groups: class {name!r} does not exist; allowed: {', '.join(classes)}"
+            yield f"analysis.groups: class {name!r} does not exist{among(name, classes)}"
         if grouped.count(name) > 1:
             yield f"analysis.groups: class {name!r} is named twice; each once"
     if analysis.groups and (len(analysis.groups) < 2 or min(map(len, analysis.groups.values())) < 2):

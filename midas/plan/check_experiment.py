@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from midas.config.keys import Experiment
 from midas.config.method import ATTENTION, Method
 from midas.config.settings import Cost, Retrain, Search, Transfer
+from midas.files.naming import among
 from midas.images.datasets import IMAGE_FOLDERS, Dataset
 from midas.plan.cells import Cell
 from midas.plan.check_images import TRANSFER_SHRINK, image_problems, transfer_problems
@@ -23,7 +24,7 @@ def experiment_problems(plan: Plan, experiment: Experiment, key: str) -> Iterato
     yield from _name_problems(plan, experiment, key)
     space = SPACES.get(experiment.space)
     if space is None:
-        yield f"{key}.space: {experiment.space!r} does not exist; allowed: {', '.join(SPACES)}"
+        yield f"{key}.space: {experiment.space!r} does not exist{among(experiment.space, SPACES)}"
         return
     if experiment.methods and plan.evaluation(space.name) == "retrain" and experiment.retrain is None:
         yield f"{key}.retrain: missing; cells of {space.name} on {experiment.dataset} must be trained (no table is named)"
@@ -72,7 +73,7 @@ def _name_problems(plan: Plan, experiment: Experiment, key: str) -> Iterator[str
         yield f"{key}.search_of: {method!r} is no method that this experiment searches; allowed: {', '.join(searched)}"
     for name, methods in lists.items():
         for method in sorted(set(methods) - plan.config.methods.keys()):
-            yield f"{key}.{name}: method {method!r} does not exist; allowed: {', '.join(plan.config.methods)}"
+            yield f"{key}.{name}: method {method!r} does not exist{among(method, plan.config.methods)}"
         for method in sorted({m for m in methods if methods.count(m) > 1}):
             yield f"{key}.{name}: method {method!r} is named twice; each once"
 

@@ -21,6 +21,8 @@ MACHINE = "machine"
 """Key of an identity: what changes rounding alone."""
 GO_ON = "set them as they were, or go_on_elsewhere: true to go on with another rounding, or delete that folder to begin anew"
 """What can be done about a run that was begun with other threads or on another device."""
+GOES_ON = "ends this attempt; started again, it goes on from its checkpoint"
+"""What a step says last that was asked to leave."""
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 INSISTS = 1.0
 """Seconds after a first Ctrl-C from which another ends the process at once; some programs pass one on twice."""
@@ -130,6 +132,6 @@ def pause(seconds: int, where: str) -> None:
 def leave_if_asked(where: str) -> None:
     """Leave with `RETRY`, saying why and where, if that was asked for."""
     if reason := asked():
-        print(f"{where}: {reason} ends this attempt; started again, it goes on from its checkpoint", file=sys.stderr)
+        print(f"{where}: {reason} {GOES_ON}", file=sys.stderr)
         sys.stderr.flush()
         sys.exit(RETRY)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
+import socket
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn, TypeVar
@@ -37,6 +40,10 @@ def main(model: type[Run], step: Callable[[Run, Path], None], long: bool = False
         long: whether it keeps checkpoints and can be asked to leave, see `midas.running.limits`.
     """
     arguments = _arguments(long)
+    if (
+        arguments.run.endswith(".run.json") and os.environ.get("RANK", "0") == "0"
+    ):  # a workflow's, whose log has all attempts
+        print(_heading(arguments.folder), file=sys.stderr, flush=True)
     if long:
         listen(Limits.of(arguments.minutes, arguments.save_every, arguments.workflow))
     try:
@@ -55,6 +62,12 @@ def main(model: type[Run], step: Callable[[Run, Path], None], long: bool = False
         trained = [name for name in ("search", "retrain", "transfer") if name in model.model_fields]
         keys = [f"smaller {n}.batch_size or {n}.channels, or {n}.precision: bfloat16, need less" for n in trained]
         _end("; ".join([f"out of memory: {wanted} more were wanted", *keys]), 1)
+
+
+def _heading(folder: str) -> str:
+    """What heads an attempt in a log: when, what, where."""
+    job = "".join(f", job {os.environ[key]}" for key in ("SLURM_JOB_ID",) if key in os.environ)
+    return f"--- {time.strftime('%Y-%m-%d %H:%M:%S %z')} {_module()} {folder}, host {socket.gethostname()}{job}"
 
 
 def _arguments(long: bool) -> argparse.Namespace:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from midas.files.naming import among
 from midas.spaces.bench_suite import BENCH_SUITE
 from midas.spaces.darts import DARTS
 from midas.spaces.nas_bench_201 import NAS_BENCH_201
@@ -27,5 +28,5 @@ def get_space(name: str, offer_none: bool = False) -> Space:
         ValueError: there is no such space; the message lists those there are.
     """
     if name not in SPACES:
-        raise ValueError(f"space {name!r} does not exist; allowed: {', '.join(SPACES)}")
+        raise ValueError(f"space {name!r} does not exist{among(name, SPACES)}")
     return SPACES[name].with_none() if offer_none else SPACES[name]

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from midas.files.naming import among
 from midas.spaces.space import CellSpec, Layer, Space
 
 FORMS: dict[str, tuple[str, str]] = {
@@ -97,7 +98,7 @@ def check_primitives(names: Sequence[str]) -> None:
         raise ValueError(f"primitives: {names!r} is not allowed; a list of names")
     for name in names:
         if name not in PRIMITIVES:
-            raise ValueError(f"primitives: {name!r} does not exist; allowed: {', '.join(PRIMITIVES)}")
+            raise ValueError(f"primitives: {name!r} does not exist{among(name, PRIMITIVES)}")
     if not names or len(set(names)) < len(names):
         raise ValueError(f"primitives: {list(names)!r} is not allowed; at least one, and each once")
 

@@ -10,17 +10,21 @@ from midas.config.method import Method
 from midas.config.settings import Retrain, Search, UserDataset
 
 WRONG = [
-    ("sizes", 3, f"sizes: unknown key; allowed: {', '.join(Config.model_fields)}"),
-    ("methods.midas.patchsize", 4, f"methods.midas.patchsize: unknown key; allowed: {', '.join(Method.model_fields)}"),
+    ("sizes", 3, f"sizes: unknown key, did you mean size? allowed: {', '.join(Config.model_fields)}"),
+    (
+        "methods.midas.patchsize",
+        4,
+        f"methods.midas.patchsize: unknown key, did you mean patch_size? allowed: {', '.join(Method.model_fields)}",
+    ),
     (
         "experiments.1.dataste",
         "x",
-        f"experiments.1.dataste: unknown key; allowed: {', '.join(Experiment.model_fields)}",
+        f"experiments.1.dataste: unknown key, did you mean dataset? allowed: {', '.join(Experiment.model_fields)}",
     ),
     (
         "experiments.1.search.chan",
         4,
-        f"experiments.1.search.chan: unknown key; allowed: {', '.join(Search.model_fields)}",
+        f"experiments.1.search.chan: unknown key, did you mean channels? allowed: {', '.join(Search.model_fields)}",
     ),
     ("experiments.0.retrain.x", 4, f"experiments.0.retrain.x: unknown key; allowed: {', '.join(Retrain.model_fields)}"),
     ("analysis.figure", 1, f"analysis.figure: unknown key; allowed: {', '.join(Analysis.model_fields)}"),

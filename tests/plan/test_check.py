@@ -12,7 +12,7 @@ TOGETHER = [
     (
         "experiments.0.methods",
         ["mida"],
-        "experiments.0.methods: method 'mida' does not exist; allowed: midas, static, no_patch",
+        "experiments.0.methods: method 'mida' does not exist, did you mean midas? allowed: midas, static, no_patch",
     ),
     ("experiments.0.methods", [], "experiments.0.methods: missing; at least one method, or one of ablation"),
     (

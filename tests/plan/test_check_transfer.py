@@ -48,7 +48,7 @@ from midas.plan.check import load
         ),
         (
             {"dataset": "photos"},
-            f"dataset: data set 'photos' does not exist; allowed: {', '.join(KNOWN)}",
+            f"dataset: data set 'photos' does not exist, did you mean digit_photos? allowed: {', '.join(KNOWN)}",
         ),
     ],
 )

@@ -23,7 +23,7 @@ CLAIM = {
         ({"expected": "high"}, "C1.expected: 'high' is not allowed; input should be a valid number"),
         ({"tolerance": -1}, "C1.tolerance: -1 is not allowed; input should be greater than or equal to 0"),
         ({"seeds": 0}, "C1.seeds: 0 is not allowed"),
-        ({"seed": 3}, "C1.seed: unknown key; allowed: id, text, metric"),
+        ({"seed": 3}, "C1.seed: unknown key, did you mean seeds? allowed: id, text, metric"),
         ({"id": "claim one"}, "claim one.id: 'claim one' is not allowed"),
         (
             {"transfer_dataset": "imagenet"},

@@ -64,7 +64,13 @@ def seconds(job: Job) -> int:
 
 def epochs(log: str) -> list[int]:
     """The epochs that a search's log says were finished."""
-    return [int(number) for number in re.findall(r"^search epoch (\d+)/", log, re.MULTILINE)]
+    return [int(number) for number in re.findall(r"^\S+ search epoch (\d+)/\d+  ", log, re.MULTILINE)]
+
+
+def attempts() -> list[str]:
+    """What each attempt at the search has printed, by the headings in its log."""
+    log = RUN / "search.log"
+    return re.split(r"^--- .*\n", log.read_text(), flags=re.MULTILINE)[1:] if log.exists() else []
 
 
 class Snakemake:
@@ -111,11 +117,6 @@ class Snakemake:
             time.sleep(1)
         return None
 
-    def of_job(self, job: Job) -> str:
-        """What was printed from a job's submission to the next one, the log of a failed job included."""
-        parts = re.split(r"has been submitted with SLURM jobid (\d+)", self.log.read_text())
-        return dict(zip(parts[1::2], parts[2::2], strict=True)).get(job["JobId"], "")
-
 
 def computing(count: int, restarts: int = 0) -> Callable[[], bool]:
     """Whether the newest search runs and has finished an epoch, is the count-th one and was requeued so often."""
@@ -124,15 +125,14 @@ def computing(count: int, restarts: int = 0) -> Callable[[], bool]:
         found = jobs("search")
         if len(found) != count or found[-1]["JobState"] != "RUNNING" or found[-1]["Restarts"] != str(restarts):
             return False
-        log = RUN / "search.log"
-        said = log.read_text() if log.exists() else ""
-        return bool(epochs(said)) and (restarts == 0 or bool(RESUMED.search(said)))  # and not those of before
+        said = attempts()
+        return len(said) == count + restarts and bool(epochs(said[-1]))
 
     return reached
 
 
-def preempt(call: Snakemake) -> str:
-    """Let a job of more priority take the node until the only search has begun anew; returns what that had printed before."""
+def preempt(call: Snakemake) -> None:
+    """Let a job of more priority take the node until the only search has begun anew."""
     urgent = ["--partition=urgent", "--exclusive", "--output=/dev/null", "--wrap=sleep 2"]
     subprocess.run(["sbatch", "--quiet", *urgent], check=True)
     call.wait(2, lambda: jobs("search")[0]["JobState"] == "PENDING")
@@ -149,14 +149,13 @@ def preempt(call: Snakemake) -> str:
         len(jobs("search")) == 1 and said.count(f"SLURM jobid {search['JobId']}") == 1 and "Error in rule" not in said
     )
     claim(same, "Slurm requeued it as the same job, and Snakemake waited for it without a retry")
-    return log
 
 
-def preempt_and_cancel_a_search() -> list[str]:
-    """First call; returns the logs of the search that was preempted and, begun anew, cancelled."""
+def preempt_and_cancel_a_search() -> None:
+    """First call: the search is preempted and, begun anew, cancelled."""
     with Snakemake("first", RUN / "search/metrics.json", retries=0) as first:
         first.wait(5, computing(1))
-        preempted = preempt(first)
+        preempt(first)
         subprocess.run(["scancel", jobs("search")[0]["JobId"]], check=True)
         code = first.wait(5)
     (data,), (search,) = jobs("data"), jobs("search")
@@ -166,10 +165,9 @@ def preempt_and_cancel_a_search() -> list[str]:
     claim(code == 1 and reported, "Snakemake (retries: 0) names that job, and ends with exit code 1")
     left = sorted(path.name for path in RUN.glob("search*/*"))
     claim("newest.pt" in left and not (RUN / "search/metrics.json").exists(), "it left a checkpoint and no output")
-    return [preempted, first.of_job(search)]
 
 
-def go_on(before: list[str]) -> None:
+def go_on() -> None:
     """Second call, with the retries of the profile."""
     with Snakemake("second", RUN / "retrain/metrics.json") as second:
         if second.wait(20, computing(4)) is None:  # the cancelled one, and the third attempt of this call
@@ -188,7 +186,9 @@ def go_on(before: list[str]) -> None:
         return
     ends(*found)
     claim(all(job.get("TresPerNode") == "gres:gpu:1" for job in found), "each asked for the GPU of the profile's gres")
-    nothing_twice([*before, *(second.of_job(job) for job in found[:3]), (RUN / "search.log").read_text()])
+    logs = attempts()
+    claim(len(logs) == 6, f"search.log has all six attempts, each with its heading: {len(logs)}")
+    nothing_twice(logs)
     states = [job["JobState"] for job in jobs("retrain")]
     claim(states == ["COMPLETED"], "retrain ran as a Slurm job")
     alone = (RUN / "decode/genotype.json").exists() and not jobs("decode")
@@ -244,7 +244,8 @@ def main() -> None:
     """Run both calls, print Slurm's records and the verdict."""
     signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in what bash starts in the background
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    go_on(preempt_and_cancel_a_search())
+    preempt_and_cancel_a_search()
+    go_on()
     print("\nSlurm's records (scontrol show job):")
     for rule in ("data", "search", "retrain"):
         for job in jobs(rule):

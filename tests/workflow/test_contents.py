@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -50,7 +51,12 @@ def workflow(tmp_path_factory):
 
 
 def log(folder, step):
-    return (folder / CELL / f"{step}.log").read_text()
+    return last_attempt(folder / CELL / f"{step}.log")
+
+
+def last_attempt(path):
+    """What a log has of it; each has a heading."""
+    return path.read_text().rsplit("--- ", 1)[1]
 
 
 def accuracy(folder):
@@ -75,9 +81,16 @@ def test_what_follows_from_a_forced_step_with_the_same_contents_is_written_again
     assert (folder / CELL / "search/arch.npz").read_bytes() == before
 
 
-def test_a_forced_search_is_searched(workflow):
+def test_a_forced_search_is_searched_and_its_log_has_the_attempts_before(workflow):
     folder, call = workflow
+    before = (folder / CELL / "search.log").read_text()
     call("--forcerun", "search", step="search")
+    text = (folder / CELL / "search.log").read_text()
+    assert text.startswith(before)
+    assert re.fullmatch(
+        r"--- \d{4}-\d\d-\d\d \d\d:\d\d:\d\d [+-]\d{4} midas\.search \S+/search, host \S+",
+        text[len(before) :].splitlines()[0],
+    )
     assert "goes on" not in log(folder, "search")
     assert "epoch 1/2" in log(folder, "search")
 
@@ -105,8 +118,8 @@ def test_snakemake_killed_beside_a_search_that_ends_gets_its_outputs_without_ano
         time.sleep(0.1)
     before = (target.parent / "arch.npz").read_bytes()
     run([*call, "--nolock", "--rerun-incomplete", "--", target])
-    assert "goes on at epoch 3" in searched.read_text()
-    assert "epoch 1/2" not in searched.read_text()
+    assert "goes on at epoch 3" in last_attempt(searched)
+    assert "epoch 1/2" not in last_attempt(searched)
     assert (target.parent / "arch.npz").read_bytes() == before
 
 

@@ -1,26 +1,37 @@
 # What all rules share: the plan, and where a run's files are.
 import hashlib
 import json
+import os
+import sys
 
 from midas.plan.check import load
 from midas.config.keys import ConfigError
+from midas.running import endings
 from midas.running.limits import ACCEPTED
 from midas.running.provenance import digest
 from midas.plan.runs import decisive
 from midas.files.writing import write_text
 from midas.files.yaml_files import read_yaml
 
+
+def refuse(problems):
+    """End, before any work, with a line for each mistake in the configuration, instead of a traceback."""
+    files = ", ".join(str(path).removeprefix(f"{os.getcwd()}/") for path in workflow.configfiles)
+    print(f"{files}: this configuration can't be used:", *problems, sep="\n  ", file=sys.stderr)
+    sys.exit(2)
+
+
 try:
     for path in workflow.configfiles:  # Snakemake took the last of a key that is there twice
         read_yaml(Path(path))
 except ValueError as error:
-    raise WorkflowError(f"the configuration can't be used:\n  {error}") from None
+    refuse([str(error)])
 
 try:
     PLAN = load(config)
     SHOWN = PLAN.finished() if PLAN.config.partial else PLAN  # what tables and figures are made of
 except ConfigError as error:
-    raise WorkflowError("the configuration can't be used:\n  " + "\n  ".join(error.problems)) from None
+    refuse(error.problems)
 
 ROOT = str(PLAN.root)
 FIGURES = f"{PLAN.config.figures_dir}/{PLAN.config.size}"
@@ -110,6 +121,11 @@ def whole_and_wanted(job):
     return not killed and (workflow.dag.reason(job).forced or not workflow.dag.needrun(job))
 
 
+# The log of a long step holds all attempts: Snakemake deletes a log when a job starts, but not the other name of the same file.
+ATTEMPTS = (
+    "mkdir -p {params.folder:q}_checkpoint && touch {params.folder:q}_checkpoint/attempts.log && "
+    "ln -f {params.folder:q}_checkpoint/attempts.log {log:q} || true; "
+)
 LONG = ("search", "retrain", "retrain_also", "transfer")
 
 

@@ -27,8 +27,8 @@ rule score:
     message:
         "scores: part {wildcards.chunk} of the sample"
     shell:
-        "exec python -m midas.score {params.told:q} {params.folder:q} --minutes {resources.runtime} --workflow "
-        "> {log:q} 2>&1"
+        f"{ATTEMPTS}exec python -m midas.score "
+        "{params.told:q} {params.folder:q} --minutes {resources.runtime} --workflow >> {log:q} 2>&1"
 
 
 rule accuracies:

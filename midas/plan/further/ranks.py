@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from midas.config.keys import Experiment
+from midas.files.naming import among
 from midas.plan.plan import Plan
 
 KEY, TABLE, FIGURE, ALONE = "ranks", "S1", "S1", False
@@ -17,7 +18,7 @@ def problems(plan: Plan) -> Iterator[str]:
     if ranks is None:
         return
     for name in dict.fromkeys(name for name in ranks.methods if name not in known):
-        yield f"ranks.methods: {name!r} does not exist; allowed: {', '.join(known)}"
+        yield f"ranks.methods: {name!r} does not exist{among(name, known)}"
     if len(set(ranks.methods)) < len(ranks.methods):
         yield f"ranks.methods: {ranks.methods} is not allowed; each method once"
     found = experiments(plan)
