@@ -3,10 +3,11 @@ import hashlib
 import json
 import os
 import sys
+from functools import cache
 
 from midas.plan.check import load
 from midas.config.keys import ConfigError
-from midas.running import endings
+from midas.running import calls, endings
 from midas.running.limits import ACCEPTED
 from midas.running.provenance import digest
 from midas.plan.runs import decisive
@@ -57,7 +58,17 @@ def run(step):
     return of
 
 
+@cache
+def enter():
+    """Once in a call that runs jobs, after it is known to, and before Snakemake looks at its locks."""
+    settings = workflow.execution_settings  # none where nothing is run, as for a graph of the rules
+    if settings and settings.lock and workflow.is_main_process and not (workflow.dryrun or workflow.touch):
+        if said := calls.enter(workflow.local_exec):
+            print(said, file=sys.stderr)
+
+
 def asked(step, wildcards):
+    enter()
     try:
         return PLAN.asked(step, **wildcards)
     except ValueError as error:
@@ -86,6 +97,7 @@ def written(path, text):
 
     Its name holds a digest: another call, with another configuration, must not change what a job is about to read.
     """
+    enter()
     path = Path(path.replace(".run.json", f".{hashlib.sha256(text.encode()).hexdigest()[:8]}.run.json"))
     try:
         if not workflow.dryrun and not path.exists():
