@@ -75,11 +75,15 @@ for number in SHOWN.figures():
 rule tables:
     input:
         expand(f"{ROOT}/tables/table_{{number}}.{{form}}", number=SHOWN.tables(), form=["csv", "md", "tex"]),
+    message:
+        "all tables are made"
 
 
 rule figures:
     input:
         expand(f"{FIGURES}/figure_{{number:02d}}.{{form}}", number=SHOWN.figures(), form=["pdf", "png"]),
+    message:
+        "all figures are made"
 
 
 rule claims:
