@@ -12,7 +12,7 @@ import pandas as pd
 from midas.analysis.proxies.found import Found, found_by
 from midas.analysis.proxies.ranks import FEWEST, INTERVAL, correlation, picked
 from midas.analysis.proxies.scored import Sample, accuracies, read_sample, values_of
-from midas.analysis.statistics.seeds import summarise
+from midas.analysis.statistics.seeds import PERCENT, POSITIVE, summarise
 from midas.analysis.tables import runs, wording
 from midas.analysis.tables.presentation import Block, Column, Table, write
 from midas.plan.plan import Plan
@@ -109,9 +109,9 @@ def _found(searches: list[Found], tables: pd.DataFrame, names: dict[str, str]) -
                 missing = NO_TABLE if name not in tables else "the table lacks a cell that was found"
                 yield {**row, "quantity": name, "n": len(values), "missing": missing}
             else:
-                yield {**row, "quantity": name, **summarise(list(values), max)}
+                yield {**row, "quantity": name, **summarise(list(values), max, PERCENT)}
         if found.seconds:
-            yield {**row, "quantity": "seconds", **summarise(found.seconds), "device": found.device}
+            yield {**row, "quantity": "seconds", **summarise(found.seconds, within=POSITIVE), "device": found.device}
         else:
             yield {**row, "quantity": "seconds", "n": len(found.cells), "missing": "a random cell is not searched"}
 

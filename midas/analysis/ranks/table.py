@@ -10,7 +10,7 @@ import pandas as pd
 
 from midas.analysis.ranks.numbers import Ranked, ranked
 from midas.analysis.statistics.ranks import INTERVAL, Agreement, agreement, interval, mean, of_pairs
-from midas.analysis.statistics.seeds import ONE_SEED, summarise
+from midas.analysis.statistics.seeds import ONE_SEED, PERCENT, summarise
 from midas.analysis.tables import wording
 from midas.analysis.tables.presentation import Block, Column, Table
 from midas.analysis.tables.runs import BLANK
@@ -54,7 +54,7 @@ def _by_method(found: Ranked, agreed: Agreement, kind: str, heading: str) -> Blo
                 names = {"space": space, "dataset": dataset, "setting": setting, "method": method}
                 numbers: dict[str, Any] = {"mean": float(agreed.ranks[b, h, m]), "n": found.accuracy.shape[-1]}
                 if kind == "accuracy":
-                    numbers = summarise(found.accuracy[b, h, m].tolist(), max)
+                    numbers = summarise(found.accuracy[b, h, m].tolist(), max, PERCENT)
                 rows.append({**BLANK, **names, "quantity": f"{kind}_{method}", **numbers})
     keys = {"space": "Space", "dataset": "Data set", "setting": "Retraining"}
     digits = 2 if kind == "accuracy" else None

@@ -14,6 +14,7 @@ from scipy.stats import spearmanr
 
 from midas.analysis.dumps import load_dump
 from midas.analysis.results import load_table
+from midas.analysis.statistics.seeds import PERCENT, POSITIVE
 from midas.analysis.tables import runs, wording
 from midas.analysis.tables.blocks.against_claims import against_claims, claim_notes
 from midas.analysis.tables.presentation import Block, Column, Table
@@ -108,8 +109,8 @@ def agreement(genotypes: list[Genotype]) -> float:
     return float(np.mean([len(a & b) / len(a) for a, b in combinations(kept, 2)]))
 
 
-VALID = Quantity("supernet_valid_accuracy", "search/metrics.json", runs.number("valid_accuracy"))
-ENTROPY = Quantity("entropy", "search/history.csv", decoded_entropy)
+VALID = Quantity("supernet_valid_accuracy", "search/metrics.json", runs.number("valid_accuracy"), within=PERCENT)
+ENTROPY = Quantity("entropy", "search/history.csv", decoded_entropy, within=POSITIVE)
 SPREAD = Quantity(
     "p_std_over_images", "search/arch.npz", spread_over_images, missing="the weights are the same for all images"
 )
@@ -257,7 +258,7 @@ def _result(plan: Plan, experiment: Experiment) -> Quantity:
     if plan.evaluation(experiment.space) == "retrain":
         return runs.ERROR
     name = f"{'c100' if experiment.dataset == 'cifar100' else 'c10'}_test_acc_200"
-    return Quantity(name, "lookup/metrics.json", runs.number("cell", name), best=max)
+    return Quantity(name, "lookup/metrics.json", runs.number("cell", name), best=max, within=PERCENT)
 
 
 def _result_column(result: Quantity) -> Column:

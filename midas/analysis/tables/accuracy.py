@@ -6,6 +6,7 @@ import pandas as pd
 
 from midas.analysis import literature
 from midas.analysis.results import load_number
+from midas.analysis.statistics.seeds import PERCENT
 from midas.analysis.tables import runs, wording
 from midas.analysis.tables.blocks import beside
 from midas.analysis.tables.presentation import Block, Column, Table
@@ -68,7 +69,8 @@ def _trained(plan: Plan) -> Table:
 
 def _looked_up(plan: Plan) -> Table:
     quantities = {
-        name: Quantity(name, "lookup/metrics.json", runs.number("cell", name), best=max) for name in ACCURACIES
+        name: Quantity(name, "lookup/metrics.json", runs.number("cell", name), best=max, within=PERCENT)
+        for name in ACCURACIES
     }
     rows = [
         runs.measure(plan, *cell, quantity)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+from midas.analysis.statistics.seeds import corrected
 from midas.analysis.tables.ablation import ablation
 from midas.analysis.tables.accuracy import darts, nas_bench_201
 from midas.analysis.tables.cost import cost
@@ -33,4 +35,6 @@ def make(run: PresentRun, folder: Path) -> None:
     plan = Plan(run.config)
     if run.number not in plan.tables():
         raise ValueError(f"table {run.number} does not exist at size {run.config.size}; allowed: {plan.tables()}")
-    write(TABLES[run.number](plan), folder)
+    table = TABLES[run.number](plan)
+    numbers = corrected([block.numbers for block in table.blocks])
+    write(replace(table, blocks=[replace(b, numbers=n) for b, n in zip(table.blocks, numbers, strict=True)]), folder)

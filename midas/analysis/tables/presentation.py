@@ -26,8 +26,8 @@ TIDY = (
     "part", "group", "space", "dataset", "setting", "searched_on", "imagenet_mode", "method", "other", "weights", "patch_size",
     "distribution", "keys", "mixing", "projections", "detach", "warmup_epochs", "scale", "offer_none", "none_logit",
     "decode_batch", "decode_none", "image", "statistic", "network", "measure", "quantity", "mean", "std", "low", "high",
-    "interval", "best", "n", "n_other", "p_value", "verdict", "missing", "status", "protocol", "spread", "network_status",
-    "network_source", "device", "source", "note",
+    "interval", "best", "n", "n_other", "p_value", "p_holm", "verdict", "missing", "status", "protocol", "spread",
+    "network_status", "network_source", "device", "source", "note",
 )  # fmt: skip
 """Columns of the csv files, in this order; a file leaves out those that it has no use for, but none of `ALWAYS`."""
 

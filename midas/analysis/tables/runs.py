@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from midas.analysis.results import load_metrics, load_number
-from midas.analysis.statistics.seeds import difference, summarise
+from midas.analysis.statistics.seeds import ANY, PERCENT, POSITIVE, difference, summarise
 from midas.analysis.tables.presentation import Block, Column
 from midas.config.keys import Experiment
 from midas.plan.plan import Plan
@@ -36,6 +36,7 @@ class Quantity:
         read: from the file's path to the number; NaN where there is none.
         best: `min` or `max`, None where no value is better than another.
         missing: what it means that there is none.
+        within: see `summarise`.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Quantity:
     read: Callable[[Path], float]
     best: Callable[[Sequence[float]], float] | None = None
     missing: str = ""
+    within: tuple[float, float] = ANY
 
 
 def number(*keys: str, convert: Callable[[float], float] = float) -> Callable[[Path], float]:
@@ -55,10 +57,14 @@ def error_of(percent: float) -> float:
     return 100 - percent
 
 
-ACCURACY = Quantity("test_accuracy", "retrain/metrics.json", number("test_accuracy"), best=max)
-ERROR = Quantity("test_error", "retrain/metrics.json", number("test_accuracy", convert=error_of), best=min)
-PARAMS = Quantity("params_m", "retrain/metrics.json", number("params", convert=lambda count: count / 1e6))
-SEARCH_TIME = Quantity("search_seconds", "search/metrics.json", number("cost", "wall_seconds"))
+ACCURACY = Quantity("test_accuracy", "retrain/metrics.json", number("test_accuracy"), best=max, within=PERCENT)
+ERROR = Quantity(
+    "test_error", "retrain/metrics.json", number("test_accuracy", convert=error_of), best=min, within=PERCENT
+)
+PARAMS = Quantity(
+    "params_m", "retrain/metrics.json", number("params", convert=lambda count: count / 1e6), within=POSITIVE
+)
+SEARCH_TIME = Quantity("search_seconds", "search/metrics.json", number("cost", "wall_seconds"), within=POSITIVE)
 
 
 def values_of(plan: Plan, experiment: Experiment, method: str, quantity: Quantity, seeds: Sequence[int]) -> list[float]:
@@ -88,7 +94,7 @@ def measure(
     facts = {**BLANK, **names, "source": source, "device": devices(files)}
     if np.isnan(values).any():
         return {**facts, "n": len(seeds), "missing": quantity.missing}
-    return {**facts, **summarise(values, quantity.best)}
+    return {**facts, **summarise(values, quantity.best, quantity.within)}
 
 
 def _files(plan: Plan, experiment: Experiment, method: str, quantity: Quantity, seeds: Sequence[int]) -> list[Path]:
@@ -145,7 +151,7 @@ def difference_block(rows: Sequence[dict[str, Any]], quantity: Quantity, keys: d
     of = f" of {what.pop()}" if len(what) == 1 else ""
     heading = (
         f"Differences of means{of} between methods (percentage points; {sign}: the first is better), with 95 % Welch "
-        "intervals; tests not corrected for their number"
+        "intervals; tests corrected for the number of tests in this table (Holm)"
     )
     columns = [Column("Difference", "difference", "interval", signed=True), Column("Test", "difference", "verdict")]
     return [Block(heading, {**keys, "group": "Methods", "n": "n of each"}, columns, pd.DataFrame(rows))]

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from midas.analysis import literature
+from midas.analysis.statistics.seeds import PERCENT, POSITIVE
 from midas.analysis.tables import runs, wording
 from midas.analysis.tables.presentation import Block, Column, Table
 from midas.analysis.tables.runs import Quantity
@@ -16,11 +17,13 @@ from midas.config.settings import Transfer
 from midas.plan.plan import Plan
 
 FILE = "transfer/metrics.json"
-TOP1 = Quantity("top1_error", FILE, runs.number("test_top1", convert=runs.error_of), best=min)
-TOP5 = Quantity("top5_error", FILE, runs.number("test_top5", convert=runs.error_of), best=min)
-PARAMS = Quantity("params_m", FILE, runs.number("params", convert=lambda count: count / 1e6))
-MULTIPLY_ADDS = Quantity("multiply_adds_m", FILE, runs.number("multiply_adds", convert=lambda count: count / 1e6))
-TIME = Quantity("transfer_seconds", FILE, runs.number("cost", "wall_seconds"))
+TOP1 = Quantity("top1_error", FILE, runs.number("test_top1", convert=runs.error_of), best=min, within=PERCENT)
+TOP5 = Quantity("top5_error", FILE, runs.number("test_top5", convert=runs.error_of), best=min, within=PERCENT)
+PARAMS = Quantity("params_m", FILE, runs.number("params", convert=lambda count: count / 1e6), within=POSITIVE)
+MULTIPLY_ADDS = Quantity(
+    "multiply_adds_m", FILE, runs.number("multiply_adds", convert=lambda count: count / 1e6), within=POSITIVE
+)
+TIME = Quantity("transfer_seconds", FILE, runs.number("cost", "wall_seconds"), within=POSITIVE)
 MOBILE = Quantity("mobile_setting", FILE, runs.number("mobile_setting"))
 
 PUBLISHED = [

@@ -7,6 +7,7 @@ from itertools import groupby
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from made_up_results import (
     with_config,
@@ -16,7 +17,7 @@ from made_up_tables import Rendered, cells, make_table, metric, own, row_of
 from scipy import stats
 
 from midas.analysis import literature
-from midas.analysis.statistics.seeds import difference
+from midas.analysis.statistics.seeds import PERCENT, corrected, difference, holm, summarise
 from midas.analysis.tables import robust as table_robust
 from midas.plan.plan import Plan
 
@@ -27,7 +28,8 @@ def test_mean_spread_and_interval_equal_the_files(plan: Plan, table: Callable[..
     row = own(numbers, dataset="digits", method="midas", quantity="test_error").iloc[0]
     mean, std = np.mean(errors), np.std(errors, ddof=1)
     assert row[["mean", "std", "best", "n"]].tolist() == pytest.approx([mean, std, min(errors), 2])
-    assert row[["low", "high"]].tolist() == pytest.approx(stats.t.interval(0.95, 1, mean, std / 2**0.5))
+    ends = np.clip(stats.t.interval(0.95, 1, mean, std / 2**0.5), 0, 100)  # errors in percent
+    assert row[["low", "high"]].tolist() == pytest.approx(ends)
     assert f"{mean:.2f} ± {std:.2f}" in row_of(text, "digits", "midas")
     assert row_of(text, "digits", "midas")[-1] == "40.5 ± 0.7"  # seconds of the two searches: 40 and 41
     assert "on a test's processor." in text
@@ -52,7 +54,7 @@ def test_one_seed_has_no_spread_and_no_test(table: Callable[..., Rendered]) -> N
     assert row_of(text, "digits", "midas")[3] == f"{error:.2f}ᵃ"
     assert rf"{error:.2f}$^{{a}}$" in latex
     assert "- ᵃ one seed: no spread." in text
-    assert row_of(text, "digits", "midas - darts")[-1] == "one seed: no test"
+    assert row_of(text, "digits", "midas - darts")[-1] == "fewer than three seeds: no test"
 
 
 def welch(a: list[float], b: list[float]) -> tuple[float, float]:
@@ -73,10 +75,41 @@ def test_difference_of_means_has_welchs_interval_and_a_verdict() -> None:
         assert (found["p_value"] < 0.05) == (verdict != "not significant") == (found["low"] * found["high"] > 0)
 
 
-def test_differences_without_variation_or_with_one_seed_are_not_tested() -> None:
-    assert difference([1.0], [2.0])["verdict"] == "one seed: no test"
-    assert difference([1.0, 1.0], [2.0, 2.0])["verdict"] == "no variation over seeds: no test"
+def test_differences_without_variation_or_of_fewer_than_three_seeds_are_not_tested() -> None:
+    for first, other in (([1.0], [2.0]), ([1.0, 1.1], [2.0, 2.1, 1.9])):
+        found = difference(first, other)
+        assert found["verdict"] == "fewer than three seeds: no test"
+        assert found["mean"] == np.mean(first) - np.mean(other)
+        assert "low" not in found
+    assert difference([1.0] * 3, [2.0] * 3)["verdict"] == "no variation over seeds: no test"
     assert difference([1.0, 1.0, 1.0], [2.0, 2.1, 1.9])["verdict"] == "significant at 0.05"
+
+
+def test_an_interval_ends_where_its_quantity_does() -> None:
+    free, bound = summarise([1.0, 80.0, 99.0]), summarise([1.0, 80.0, 99.0], within=PERCENT)
+    assert free["low"] < 0
+    assert free["high"] > 100
+    assert (bound["low"], bound["high"]) == PERCENT
+    assert summarise([90.0, 90.1, 90.2], within=PERCENT) == summarise([90.0, 90.1, 90.2])
+
+
+def test_p_values_of_one_table_are_adjusted_by_holm() -> None:
+    p_values = np.array([0.01, 0.04, 0.03, np.nan, 0.005])  # the example of R's p.adjust, with one that isn't there
+    np.testing.assert_allclose(holm(p_values), [0.03, 0.06, 0.06, np.nan, 0.02])
+    np.testing.assert_allclose(holm(np.array([0.9, 0.8])), [1, 1])
+    assert len(holm(np.array([]))) == 0
+
+
+def test_verdicts_follow_from_all_tests_of_a_table() -> None:
+    first = pd.DataFrame({"p_value": [0.01, 0.04], "verdict": ["significant at 0.05"] * 2})
+    none = pd.DataFrame({"mean": [1.0]})
+    other = pd.DataFrame({"p_value": [np.nan, 0.2], "verdict": ["one", "not significant"]})
+    a, b, c = corrected([first, none, other])
+    np.testing.assert_allclose(a["p_holm"], [0.03, 0.08])
+    assert list(a["verdict"]) == ["significant at 0.05", "not significant"]
+    assert "p_holm" not in b
+    assert list(c["verdict"]) == ["one", "not significant"]
+    assert corrected([none])[0].equals(none)
 
 
 def test_the_first_attention_method_is_compared_with_each_other_one(plan: Plan, table: Callable[..., Rendered]) -> None:
@@ -154,7 +187,7 @@ def test_published_errors_of_every_searched_data_set_are_shown(plan: Plan, tmp_p
     assert "**Published numbers on CIFAR-10," not in text
     assert row_of(text, "darts", "DARTS (8x16)") == [
         *("darts", "DARTS (8x16)", "S1 error", "3.00 ± 0.00", "9.88 ± 5.50‡"),
-        *("-6.88", "no variation over seeds: no test"),
+        *("-6.88", "fewer than three seeds: no test"),
     ]
     assert "darts: settings (theirs) other than in DARTS-1st's search: not stated." in text
 

@@ -86,8 +86,13 @@ def test_one_sample_against_a_known_mean():
     low, high = expected.confidence_interval(0.95)
     assert [found["low"], found["high"]] == pytest.approx([low - 93.0, high - 93.0])
     assert found["verdict"] == ("significant at 0.05" if expected.pvalue < 0.05 else "not significant")
-    assert against([1.0], 2.0) == {"mean": -1.0, "n": 1, "verdict": "one seed: no test"}
-    assert against([1.0, 1.0], 2.0)["verdict"] == "no variation over seeds: no test"
+    for few in ([1.0], [1.0, 1.2]):
+        assert against(few, 2.0) == {
+            "mean": np.mean(few) - 2,
+            "n": len(few),
+            "verdict": "fewer than three seeds: no test",
+        }
+    assert against([1.0, 1.0, 1.0], 2.0)["verdict"] == "no variation over seeds: no test"
 
 
 def test_the_published_row_stands_beside_ours(monkeypatch, tmp_path):

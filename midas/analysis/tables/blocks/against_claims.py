@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from midas.analysis.results import load_number, load_table
-from midas.analysis.statistics.seeds import LEVEL, summarise
+from midas.analysis.statistics.seeds import ANY, LEVEL, PERCENT, POSITIVE, summarise
 from midas.analysis.tables import runs
 from midas.analysis.tables.presentation import Block, Column
 from midas.analysis.tables.runs import Quantity
@@ -32,7 +32,7 @@ CLAIM_NOTES = {
 """Quantity -> what the table says of it."""
 LOOKED_UP = "lookup/metrics.json"
 ELSEWHERE = {
-    name: Quantity(name, LOOKED_UP, runs.number("cell", name))
+    name: Quantity(name, LOOKED_UP, runs.number("cell", name), within=PERCENT)
     for name in ("c10_valid_acc_200", "c100_test_acc_200", "in16_test_acc_200")
 }
 """What found cells are worth in the benchmark beside the first block's column."""
@@ -68,7 +68,8 @@ def against_claims(plan: Plan) -> Block:
             tested = own["group_p_value"].notna().all()
             rows.append(_count(names, "group_seeds", own["group_p_value"] < LEVEL, path, "" if tested else CONSTANT))
         for quantity, values in quantities.items():
-            known = summarise(values.tolist()) if values.notna().all() else {"missing": CONSTANT}
+            within = {"conv_spread": POSITIVE, "dip_rejected": PERCENT}.get(quantity, ANY)
+            known = summarise(values.tolist(), within=within) if values.notna().all() else {"missing": CONSTANT}
             rows.append({**runs.BLANK, **names, "quantity": quantity, "source": path.as_posix(), **known})
         if columns[0].quantity == "optimal_cell" and cell:
             rows += _looked_up(plan, experiment, names, cell.expected)

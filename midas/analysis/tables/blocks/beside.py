@@ -43,7 +43,7 @@ def rows_beside(
                 network = f" ({theirs['network']})" if theirs["network"] else ""
                 names = {"space": experiment.space, "dataset": experiment.dataset, "method": method}
                 blank = {**runs.BLANK, **names, "published": f"{theirs['method']}{network}", "measure": measure}
-                yield {**blank, "quantity": "ours", **summarise(values)}
+                yield {**blank, "quantity": "ours", **summarise(values, within=quantity.within)}
                 yield {
                     **blank,
                     **{str(key): value for key, value in theirs.items() if key in runs.BLANK},
@@ -58,7 +58,7 @@ def block(plan: Plan, rows: list[dict[str, object]]) -> list[Block]:
         return []
     heading = (
         "Our rows of the field's methods beside the published ones (difference of means with a 95 % t interval; the published "
-        "mean is taken as known; tests not corrected for their number)"
+        "mean is taken as known; tests corrected for the number of tests in this table, by Holm)"
         f"{'' if plan.config.paper_protocol else '; where settings differ (below), a difference says nothing of the method'}"
     )
     keys = KEYS | ({"dataset": "Data set"} if len({row["dataset"] for row in rows}) > 1 else {})
