@@ -6,7 +6,7 @@ import re
 from places import ROOT
 
 NUMBERS_AND_OPTIONS = {"resources.runtime", "params.launch", "ATTEMPTS"}
-"""Fields of shell commands that aren't quoted: a number, what `launch` of common.smk makes of one, and a command looked at itself."""
+"""Fields of shell commands that aren't quoted: a number, what `launch` of common.smk makes of one, a command looked at itself."""
 FORBIDDEN = {
     "eval",
     "exec",
