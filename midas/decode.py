@@ -1,4 +1,4 @@
-"""Turn the dump of a search into a cell; without a dump, draw one.
+"""Turn the dump of a search into a cell; without a dump, draw one, or take the one that is given.
 
 ``python -m midas.decode RUN FOLDER`` averages the dump's weights over its images, and writes `genotype.json`, the cell that they
 stand for. Nothing here needs torch.
@@ -18,12 +18,15 @@ from midas.plan.runs import DecodeRun
 from midas.running.step import main
 from midas.spaces import Space, get_space
 from midas.spaces.genotype import Genotype
+from midas.spaces.given import given_cell
 
 
 def decode(run: DecodeRun, folder: Path) -> None:
-    """Write genotype.json of a dump, or of a random cell where there is none."""
+    """Write genotype.json of a dump, or of a given or random cell where there is none."""
     space = get_space(run.space, run.method.offer_none)
-    if run.dump is None:
+    if run.method.genotype is not None:
+        genotype = given_cell(run.method.genotype, space)
+    elif run.dump is None:
         genotype = random_genotype(space, run.seed, run.method.decode_none)
     else:
         genotype = decode_dump(Path(run.dump), space, run.method)

@@ -116,7 +116,7 @@ def jobs(plan: Plan) -> Iterator[Job]:
     """All jobs but those of data sets, tables and figures."""
     for cell in plan.cells():
         here, folder = f"{cell.experiment.space} {cell.experiment.dataset}", plan.cell_folder(cell)
-        if not plan.is_random(cell.method):
+        if not plan.is_unsearched(cell.method):
             yield Job("search", f"search {here} {cell.method}", folder / "search")
         yield Job("decode", "decode", folder / "decode")
     for cell in plan.cells(evaluated=True):

@@ -27,7 +27,7 @@ from benchmarks.lease.options import CONFIG
 from benchmarks.lease.right import CASES, Case, batch, size_of
 from benchmarks.lease.slices import SEARCHED
 from midas.config.keys import parse
-from midas.config.method import Method
+from midas.config.method import UNSEARCHED, Method
 from midas.config.reading import read_config
 from midas.config.settings import Search
 from midas.methods.composition import compose
@@ -98,7 +98,7 @@ def main() -> int:
     os.environ["TRITON_CACHE_DIR"] = str((options.folder / "triton").resolve())
     config, start = parse(read_config(options.config, [])), time.monotonic()
     channels = config.experiments[0].search.channels
-    searched = [(SEARCHED, method, channels) for method in config.methods.values() if method.weights != "random"]
+    searched = [(SEARCHED, method, channels) for method in config.methods.values() if method.weights not in UNSEARCHED]
     measured = [(space, Method(weights=weights), 16) for space in CELLS for weights in ("attention", "static")]
     with without_gpu(compiler(options.capability)):
         for space, method, channels in (*searched, *measured):

@@ -32,10 +32,15 @@ from midas.config.parts import (
 class Method(Strict):
     """How the mixing weights of a node come about; a method is a composition of these choices."""
 
-    weights: Literal["static", "attention", "random"] = Field(
+    weights: Literal["static", "attention", "random", "given"] = Field(
         "attention",
         description="static: architecture parameters shared by all images (DARTS); attention: mosaic attention (MIDAS); random: "
-        "no search, a cell drawn uniformly (the baseline that costs nothing)",
+        "no search, a cell drawn uniformly (the baseline that costs nothing); given: no search, the cell of the key genotype",
+    )
+    genotype: str | None = Field(
+        None,
+        description="given: a cell that other code found, as text (DARTS's Genotype(...), NAS-Bench-201's string) or as a file "
+        "that holds one (text, a log with one of them, or genotype.json)",
     )
     patch_size: Positive | None = Field(
         8,
@@ -152,8 +157,11 @@ ATTENTION = {
 }  # fmt: skip
 """Options of the attention alone, with the values that leave it as it was first."""
 
-ADDED: dict[str, object] = {**ATTENTION, **dict.fromkeys(PARTS), "decode_pooled": None}
+ADDED: dict[str, object] = {**ATTENTION, **dict.fromkeys(PARTS), "decode_pooled": None, "genotype": None}
 """Keys that a method has since runs were published, with the values of before: what is told without them was searched so."""
+
+UNSEARCHED = ("random", "given")
+"""Values of `weights` whose cells no search finds."""
 
 DECODING = {"decode_none", "decode_batch", "decode_pooled", "sparse"}
 """Keys of a method that say how a search is read: methods that differ in them alone make the same search."""

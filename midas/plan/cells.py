@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from midas.config.keys import Config, Experiment
+from midas.config.method import UNSEARCHED
 
 
 @dataclass(frozen=True)
@@ -63,17 +64,17 @@ class Cells:
                 yield cell, setting
 
     def cells(self, space: str | None = None, evaluated: bool = False, searched: bool = False) -> Iterator[Cell]:
-        """All cells, found or random: of one space if it is named, those evaluated only, those searched only if asked for."""
+        """All cells, searched or not: of one space if it is named, those evaluated only, those searched only if asked for."""
         for experiment in self.config.experiments:
             if space in (None, experiment.space):
                 for method in self.evaluated(experiment) if evaluated else _all_methods(experiment):
-                    if not (searched and self.is_random(method)):
+                    if not (searched and self.is_unsearched(method)):
                         for seed in self.config.seeds:
                             yield Cell(experiment, method, seed)
 
-    def is_random(self, method: str) -> bool:
-        """Whether a method draws its cells and searches nothing."""
-        return method in self.config.methods and self.config.methods[method].weights == "random"
+    def is_unsearched(self, method: str) -> bool:
+        """Whether no search finds a method's cells: they are drawn, or given."""
+        return method in self.config.methods and self.config.methods[method].weights in UNSEARCHED
 
     def evaluated(self, experiment: Experiment) -> list[str]:
         """Methods whose cells are evaluated: those of the ablation too where a look-up costs nothing."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from midas.config.keys import Experiment
-from midas.config.method import ATTENTION, Method
+from midas.config.method import ATTENTION, UNSEARCHED, Method
 from midas.config.settings import Cost, Retrain, Search, Transfer
 from midas.files.naming import among
 from midas.images.datasets import IMAGE_FOLDERS, Dataset
@@ -14,6 +14,7 @@ from midas.plan.check_images import TRANSFER_SHRINK, image_problems, transfer_pr
 from midas.plan.check_parts import part_problems
 from midas.plan.plan import Plan
 from midas.spaces import SPACES, Space
+from midas.spaces.given import given_cell
 
 IMAGENET_SIDE = 224
 AUXILIARY_SHRINK = 4
@@ -68,7 +69,7 @@ def _name_problems(plan: Plan, experiment: Experiment, key: str) -> Iterator[str
     if experiment.cost:
         lists["cost.methods"] = experiment.cost.methods
         lists["cost.baseline"] = [experiment.cost.baseline]
-    searched = [name for name in experiment.methods + experiment.ablation if not plan.is_random(name)]
+    searched = [name for name in experiment.methods + experiment.ablation if not plan.is_unsearched(name)]
     for method in sorted(experiment.search_of.keys() - set(searched)):
         yield f"{key}.search_of: {method!r} is no method that this experiment searches; allowed: {', '.join(searched)}"
     for name, methods in lists.items():
@@ -177,7 +178,14 @@ def _method_problems(
     space: Space, experiment: Experiment, dataset: Dataset, method: Method, method_key: str, key: str
 ) -> Iterator[str]:
     yield from part_problems(space, experiment, method, method_key, key)
-    if method.weights == "random":
+    if method.weights == "given":
+        try:
+            given_cell(method.genotype or "", space)
+        except ValueError as error:
+            yield f"{method_key}.genotype: {error}"
+    elif method.genotype is not None:
+        yield f"{method_key}.genotype: not allowed with weights {method.weights!r}, whose cells aren't given"
+    if method.weights in UNSEARCHED:
         return
     shrink = max(layer.shrink for layer in space.skeleton(experiment.search.cells))
     if any(side % shrink for side in dataset.image):
@@ -237,14 +245,14 @@ def _cost_problems(
     known = plan.config.methods
     names = [name for name in dict.fromkeys([cost.baseline, *cost.methods]) if name in known]
     for name in names:
-        if known[name].weights == "random":
-            yield f"{key}.methods: {name!r} is not allowed; a random cell is not searched"
+        if known[name].weights in UNSEARCHED:
+            yield f"{key}.methods: {name!r} is not allowed; a {known[name].weights} cell is not searched"
         elif name not in experiment.methods + experiment.ablation:
             yield from _method_problems(space, experiment, dataset, known[name], f"methods.{name}", key)
     if cost.baseline in cost.methods:
         yield f"{key}.methods: {cost.baseline!r} is the baseline; name the others alone"
     first = known.get(cost.methods[0])
-    if first is None or first.weights == "random":
+    if first is None or first.weights in UNSEARCHED:
         return
     for side in cost.resolutions:
         for problem in _map_problems(space, experiment, (side, side), first):
@@ -259,7 +267,7 @@ def _cost_problems(
 
 def _done(plan: Plan, cell: Cell) -> bool:
     """Whether everything that needs a cell's data exists."""
-    steps = [] if plan.is_random(cell.method) else ["search"]
+    steps = [] if plan.is_unsearched(cell.method) else ["search"]
     if cell.method in cell.experiment.methods and plan.evaluation(cell.experiment.space) == "retrain":
         steps += ["retrain", *(f"retrain_also/{setting}" for setting in cell.experiment.retrain_also)]
     return all((plan.cell_folder(cell) / step / "metrics.json").exists() for step in steps)

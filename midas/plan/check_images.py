@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from midas.config.keys import Analysis, Experiment
-from midas.config.method import Method
+from midas.config.method import UNSEARCHED, Method
 from midas.config.settings import Retrain, Transfer
 from midas.images.datasets import IMAGES, Dataset, images_of
 from midas.images.halves import read_split
@@ -57,7 +57,7 @@ def image_problems(plan: Plan, space: Space, experiment: Experiment, dataset: Da
     if experiment.cost:
         named += [experiment.cost.baseline, *experiment.cost.methods]
     known = {name: plan.config.methods[name] for name in dict.fromkeys(named) if name in plan.config.methods}
-    searched = {name: method for name, method in known.items() if method.weights != "random"}
+    searched = {name: method for name, method in known.items() if method.weights not in UNSEARCHED}
     retrain = experiment.retrain if experiment.methods and plan.evaluation(space.name) == "retrain" else None
     networks = [experiment.search.cells] if searched else []
     networks += [settings.cells for settings in experiment.retrainings().values()] if retrain else []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from midas.config.keys import Experiment
-from midas.config.method import Method
+from midas.config.method import UNSEARCHED, Method
 from midas.config.parts import PARTS, Dirichlet
 from midas.spaces import Space
 
@@ -32,9 +32,11 @@ BESIDE = ("extra_skip", "partial", "selection")
 def part_problems(space: Space, experiment: Experiment, method: Method, method_key: str, key: str) -> Iterator[str]:
     """Parts of a method that nothing is left to do for, or that exclude each other."""
     parts = [name for name in PARTS if getattr(method, name) is not None]
-    if method.weights == "random":
+    if method.weights in UNSEARCHED:
         parts += ["decode_pooled"] if method.decode_pooled else []
-        yield from (f"{method_key}.{name}: not allowed with weights 'random', which is not searched" for name in parts)
+        yield from (
+            f"{method_key}.{name}: not allowed with weights {method.weights!r}, which is not searched" for name in parts
+        )
         return
     for name, other, why in APART:
         if {name, other} <= set(parts):

@@ -76,7 +76,7 @@ class Shown(Cells):
         missing: dict[int, Path] = {}
         for cell in self.cells():
             names = ["decode/genotype.json"]
-            names += [] if self.is_random(cell.method) else ["search/metrics.json"]
+            names += [] if self.is_unsearched(cell.method) else ["search/metrics.json"]
             if cell.method in self.evaluated(cell.experiment):
                 names.append(f"{self.evaluation(cell.experiment.space)}/metrics.json")
                 names += [f"retrain_also/{setting}/metrics.json" for setting in cell.experiment.retrain_also]

@@ -27,6 +27,8 @@ from midas.plan.runs import (
     TransferRun,
     decisive,
 )
+from midas.spaces import SPACES
+from midas.spaces.given import given_cell
 
 RUNS: dict[str, type[OfContents]] = {
     "data": DataRun,
@@ -219,12 +221,14 @@ class Told(Cells):
 
     def _decode_run(self, cell: Cell) -> DecodeRun:
         method = self.config.methods[cell.method]
-        dump = None if self.is_random(cell.method) else str(self.cell_folder(cell) / "search/arch.npz")
+        dump = None if self.is_unsearched(cell.method) else str(self.cell_folder(cell) / "search/arch.npz")
+        given = method.genotype and str(given_cell(method.genotype, SPACES[cell.experiment.space]))  # files may change
+        method = method.model_copy(update={"genotype": given})
         return DecodeRun(space=cell.experiment.space, method=method, seed=cell.seed, dump=dump)
 
     def _lookup_run(self, cell: Cell) -> LookupRun:
         assert self.config.nas_bench_201_table is not None
-        history = None if self.is_random(cell.method) else str(self.cell_folder(cell) / "search/history.csv")
+        history = None if self.is_unsearched(cell.method) else str(self.cell_folder(cell) / "search/history.csv")
         return LookupRun(
             genotype=self._genotype(cell),
             history=history,

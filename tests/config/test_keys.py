@@ -44,7 +44,7 @@ WRONG = [
     (
         "methods.midas.weights",
         "gumbel",
-        "methods.midas.weights: 'gumbel' is not allowed; input should be 'static', 'attention' or 'random'",
+        "methods.midas.weights: 'gumbel' is not allowed; input should be 'static', 'attention', 'random' or 'given'",
     ),
     (
         "methods.midas.patch_size",

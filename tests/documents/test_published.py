@@ -132,7 +132,7 @@ def test_a_figure_of_many_methods_stays_on_the_page_and_tells_them_apart(number,
     if number == 12:
         methods = list(plan.config.methods)
         panels = [title for ax in figure.axes if (title := ax.get_title("left"))]
-        assert panels == [method for method in methods if not plan.is_random(method)]
+        assert panels == [method for method in methods if not plan.is_unsearched(method)]
         assert [label.get_text() for label in figure.axes[-1].get_yticklabels()] == methods
 
 

@@ -148,7 +148,7 @@ def of_cells(file, **chosen):
 
 def found(file):
     """A file of the search behind a cell; a random cell has none."""
-    return lambda wildcards: [] if SHOWN.is_random(wildcards.method) else [f"{RUN}/search/{file}"]
+    return lambda wildcards: [] if SHOWN.is_unsearched(wildcards.method) else [f"{RUN}/search/{file}"]
 
 
 def evaluations(space):
@@ -179,7 +179,7 @@ def ablations():
         evaluation = SHOWN.evaluation(experiment.space)
         for method in experiment.ablation:
             steps = ["decode/genotype.json"]
-            if not SHOWN.is_random(method):
+            if not SHOWN.is_unsearched(method):
                 steps += [f"search/{name}" for name in ("metrics.json", "history.csv", "arch.npz")]
             if method in SHOWN.evaluated(experiment):
                 steps.append(f"{evaluation}/metrics.json")

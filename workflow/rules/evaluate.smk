@@ -75,8 +75,9 @@ rule retrain:
     message:
         "retrain: {wildcards.space} on {wildcards.dataset} by {wildcards.method}, seed {wildcards.seed}"
     shell:
-        f"{ATTEMPTS}exec python -m midas.retrain "
-        "{params.told:q} {params.folder:q} --minutes {resources.runtime} --workflow >> {log:q} 2>&1"
+        f"{ATTEMPTS}"
+        "exec python -m midas.retrain {params.told:q} {params.folder:q} --minutes {resources.runtime} --workflow "
+        ">> {log:q} 2>&1"
 
 
 # The same cell under further settings.
@@ -123,6 +124,6 @@ rule transfer:
     message:
         "transfer: {wildcards.space} from {wildcards.dataset} by {wildcards.method}, seed {wildcards.seed}"
     shell:
-        f"{ATTEMPTS}exec python "
-        "-m {params.launch} midas.transfer {params.told:q} {params.folder:q} --minutes {resources.runtime} "
+        f"{ATTEMPTS}"
+        "exec python -m {params.launch} midas.transfer {params.told:q} {params.folder:q} --minutes {resources.runtime} "
         "--workflow >> {log:q} 2>&1"

@@ -27,8 +27,9 @@ rule score:
     message:
         "scores: part {wildcards.chunk} of the sample"
     shell:
-        f"{ATTEMPTS}exec python -m midas.score "
-        "{params.told:q} {params.folder:q} --minutes {resources.runtime} --workflow >> {log:q} 2>&1"
+        f"{ATTEMPTS}"
+        "exec python -m midas.score {params.told:q} {params.folder:q} --minutes {resources.runtime} --workflow "
+        ">> {log:q} 2>&1"
 
 
 rule accuracies:

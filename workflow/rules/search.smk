@@ -24,8 +24,9 @@ rule search:
     message:
         "search: {wildcards.space} on {wildcards.dataset} by {wildcards.method}, seed {wildcards.seed}"
     shell:
-        f"{ATTEMPTS}exec python -m midas.search "
-        "{params.told:q} {params.folder:q} --minutes {resources.runtime} --workflow >> {log:q} 2>&1"
+        f"{ATTEMPTS}"
+        "exec python -m midas.search {params.told:q} {params.folder:q} --minutes {resources.runtime} --workflow "
+        ">> {log:q} 2>&1"
 
 
 # Times are compared, so nothing else should run beside it: it takes all cores of this machine. Those of a cluster's nodes are not

@@ -59,7 +59,7 @@ class Source:
 
 def heights(experiment: Experiment, plan: Plan) -> tuple[float, float]:
     """Inches that the panels and the final cells take."""
-    searched = [method for method in experiment.methods if not plan.is_random(method)]
+    searched = [method for method in experiment.methods if not plan.is_unsearched(method)]
     return PANEL * max(1, -(-len(searched) // COLUMNS)) + 0.35, ROW * len(experiment.methods) + 0.55
 
 
@@ -74,7 +74,7 @@ def draw(figure: SubFigure, plan: Plan, experiment: Experiment, looked_up: bool)
         method: [plan.folder(experiment.space, experiment.dataset, method, seed) for seed in plan.config.seeds]
         for method in experiment.methods
     }
-    searched = [method for method in experiment.methods if not plan.is_random(method)]
+    searched = [method for method in experiment.methods if not plan.is_unsearched(method)]
     upper, lower = np.ravel(np.asarray(figure.subfigures(2, height_ratios=heights(experiment, plan))))
     panels = upper.subplots(
         max(1, -(-len(searched) // COLUMNS)), COLUMNS, sharex=True, sharey=True, squeeze=False

@@ -62,7 +62,7 @@ def _runs(
 ) -> Iterator[tuple[str, str, Path]]:
     """Colour, marker and folder of each evaluated cell, those that were searched for alone if asked for."""
     for method in methods:
-        if searched and plan.is_random(method):
+        if searched and plan.is_unsearched(method):
             continue
         for seed in plan.config.seeds:
             yield *_look(plan, method), plan.folder(SPACE, experiment.dataset, method, seed)
@@ -126,7 +126,7 @@ def _handles(plan: Plan, methods: Iterable[str], looked_up: bool) -> list[Line2D
     handles = []
     for name in methods:
         colour, marker = _look(plan, name)
-        width = 0 if plan.is_random(name) else None  # no search, no curve
+        width = 0 if plan.is_unsearched(name) else None  # no search, no curve
         handles.append(Line2D([], [], color=colour, linewidth=width, marker=marker, markersize=4, label=name))
     if not looked_up:
         sign: dict[str, Any] = {"linestyle": "", "marker": "o", "markersize": 4, "markeredgecolor": GREY}

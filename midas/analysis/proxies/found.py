@@ -56,7 +56,7 @@ def found_by(plan: Plan, columns: Sequence[str]) -> Iterator[Found]:
                 except (KeyError, TypeError) as error:
                     raise ValueError(f"{path}: key cell.arch is missing") from error
                 seen.update(load_table(folder / "lookup/history.csv", ["arch"])["arch"])
-            searches = [] if plan.is_random(method) else [folder / "search/metrics.json" for folder in folders]
+            searches = [] if plan.is_unsearched(method) else [folder / "search/metrics.json" for folder in folders]
             seconds = [load_number(path, "cost", "wall_seconds") for path in searches]
             source = f"{folders[0].parent.as_posix()}/seed*/lookup/metrics.json"
             yield Found(method, experiment.dataset, cells, seen, seconds, runs.devices(searches), source)

@@ -122,7 +122,9 @@ def _runs(plan: Plan, folder: Path) -> Iterator[dict[str, Any]]:
     transferred = list(plan.transfers())
     for cell in plan.cells():
         steps = (
-            ["decode/genotype.json"] if plan.is_random(cell.method) else ["search/metrics.json", "decode/genotype.json"]
+            ["decode/genotype.json"]
+            if plan.is_unsearched(cell.method)
+            else ["search/metrics.json", "decode/genotype.json"]
         )
         if cell.method in plan.evaluated(cell.experiment):
             steps.append(f"{plan.evaluation(cell.experiment.space)}/metrics.json")

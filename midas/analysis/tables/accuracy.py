@@ -78,7 +78,7 @@ def _looked_up(plan: Plan) -> Table:
         for quantity in quantities.values()
     ]
     own = pd.DataFrame(rows).assign(group="this project", searched_on=lambda frame: frame["dataset"])
-    own.loc[own["method"].map(plan.is_random), "searched_on"] = "not searched"
+    own.loc[own["method"].map(plan.is_unsearched), "searched_on"] = "not searched"
     published = literature.load("nas_bench_201").assign(group="published")
     keys = {"group": "Source", "method": "Method", "searched_on": "Searched on", "n": "n"}
     block = Block("", keys, LOOKED_UP, pd.concat([own, _benchmark(plan), published]), wording.NOT_STATED)

@@ -19,6 +19,7 @@ from midas.plan.plan import Plan
 HOUR = 3600
 
 NOT_SEARCHED = "random cells are not searched"
+GIVEN = "given cells are not searched here"
 BLANK = {
     "mean": np.nan, "std": np.nan, "low": np.nan, "high": np.nan, "interval": "", "best": np.nan, "n": np.nan,
     "status": "measured", "protocol": "", "missing": "", "device": "", "source": "",
@@ -86,8 +87,9 @@ def measure(
     """
     seeds = seeds or plan.config.seeds
     names = {"space": experiment.space, "dataset": experiment.dataset, "method": method, "quantity": quantity.name}
-    if plan.is_random(method) and quantity.file.startswith("search/"):
-        return {**BLANK, **names, "n": len(seeds), "missing": NOT_SEARCHED}
+    if plan.is_unsearched(method) and quantity.file.startswith("search/"):
+        missing = GIVEN if plan.config.methods[method].weights == "given" else NOT_SEARCHED
+        return {**BLANK, **names, "n": len(seeds), "missing": missing}
     files = _files(plan, experiment, method, quantity, seeds)
     values = [quantity.read(file) for file in files]
     source = f"{files[0].parent.parent.parent.as_posix()}/seed*/{quantity.file}"

@@ -60,7 +60,7 @@ def write_results(plan: Plan, images: int = 400) -> None:
         rng = np.random.default_rng([cell.seed, *map(ord, str(folder.relative_to(plan.root)))])
         space = cell.experiment.space
         text = NB201_CELL if space == "nas_bench_201" else DARTS_CELL
-        if not plan.is_random(cell.method):
+        if not plan.is_unsearched(cell.method):
             classes = 10 if cell.experiment.dataset == "digits" else 100
             static = plan.config.methods[cell.method].weights == "static"
             _write_dump(folder / "search", space, images, 1 if static else classes, rng)
