@@ -44,10 +44,10 @@ def retrain(run: RetrainRun, folder: Path) -> None:
     seed_step(run.seed, "weights", 0, 0)
     network = make_network(genotype, run.retrain, run.dataset.classes, device)
     trainer = Retraining(network, run.retrain, run.seed)
-    announce("retrain", f"a cell of {genotype.space} on {run.dataset.name}, seed {run.seed}", network, device)
     # the cell itself: another search may have written the same path
     identity = identity_of("retrain", run, device, genotype=str(genotype), images=digest_of(*parts))
     with Keeper(folder, identity, elsewhere=run.go_on_elsewhere) as keeper:
+        announce("retrain", f"a cell of {genotype.space} on {run.dataset.name}, seed {run.seed}", network, device)
         history = resume(trainer, keeper)
         _epochs(trainer, run, parts, keeper, history)
         write_table(folder / "history.csv", history)

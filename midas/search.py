@@ -55,9 +55,9 @@ def searching(
         Epochs that are done, and steps of the next.
     """
     found = Searching(run, images, device)
-    announce("search", f"{run.space} on {run.dataset.name}, seed {run.seed}", found.bilevel.supernet, device)
     identity = identity or identity_of("search", run, device, **digests(images, found.halves))
     with Keeper(folder, identity, elsewhere=run.go_on_elsewhere) as keeper:
+        announce("search", f"{run.space} on {run.dataset.name}, seed {run.seed}", found.bilevel.supernet, device)
         yield from found.epochs(keeper)
         _write(folder, found, keeper)
         keeper.done()

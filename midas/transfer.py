@@ -65,12 +65,12 @@ def _transfer(run: TransferRun, folder: Path, group: Group) -> None:
     seed_step(run.seed, "weights", 0, 0)
     network = make_network(genotype, run.transfer, run.dataset.classes, group.device)
     trainer = Transferring(network, run.transfer, run.seed, run.dataset.classes, len(train), group)
-    if group.rank == 0:
-        what = f"a cell of {genotype.space} on {run.dataset.name}, seed {run.seed}, {group.size} process(es)"
-        announce("transfer", what, network, group.device)
     # the cell itself: another search may have written the same path
     identity = identity_of("transfer", run, group.device, genotype=str(genotype), images=_contents(run))
     with Keeper(folder, identity, writes=group.rank == 0, elsewhere=run.go_on_elsewhere) as keeper:
+        if group.rank == 0:
+            what = f"a cell of {genotype.space} on {run.dataset.name}, seed {run.seed}, {group.size} process(es)"
+            announce("transfer", what, network, group.device)
         history = _resume(trainer, keeper, group)
         _epochs(trainer, train, test, keeper, history)
         if group.rank == 0:

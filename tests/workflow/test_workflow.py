@@ -124,7 +124,7 @@ def test_a_configuration_longer_than_an_argument_may_be_is_drawn(run, tmp_path):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"sizes": "x"}, ["sizes: unknown key; allowed: size"]),
+        ({"sizes": "x"}, ["sizes: unknown key, did you mean size? allowed: size"]),
         ({"seeds": ["one"]}, ["seeds.0: 'one' is not allowed", "integer"]),
         (
             {"methods": {"midas": {"patch_size": 5}, "static": {"weights": "static"}}},

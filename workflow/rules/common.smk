@@ -19,7 +19,7 @@ def refuse(problems):
     """End, before any work, with a line for each mistake in the configuration, instead of a traceback."""
     files = ", ".join(str(path).removeprefix(f"{os.getcwd()}/") for path in workflow.configfiles)
     print(f"{files}: this configuration can't be used:", *problems, sep="\n  ", file=sys.stderr)
-    sys.exit(2)
+    sys.exit(1)
 
 
 try:
