@@ -1,29 +1,40 @@
-"""A published cell as the file that a retraining reads: ``python -m midas.genotype TEXT FILE [SPACE]``.
+"""A cell in another form: ``python -m midas.genotype CELL --to FORM``.
 
-It writes the JSON file of the cell, which `midas.retrain` and `midas.transfer` read. SPACE is one of the DARTS family whose
-networks differ from DARTS's.
+``python -m midas.genotype CELL FILE [SPACE]`` writes the file that `midas.retrain` and `midas.transfer` read. CELL is a text in a
+form of the field (DARTS's, NAS-Bench-201's, NASLib's), or a file that holds one: such a text, alone, in an assignment or in a
+log, or a genotype.json. SPACE is one of the DARTS family whose networks differ from DARTS's.
 """
 
 from __future__ import annotations
 
+import argparse
 import sys
 from pathlib import Path
 
-from midas.spaces.genotype import check_nodes, parse
+from midas.spaces.forms import FORMS, written
+from midas.spaces.genotype import check_nodes
+from midas.spaces.given import read_given
 
 
 def main() -> None:
-    """Write the genotype.json of a text; wrong input ends in one line and exit code 2."""
-    if len(sys.argv) not in (3, 4):
-        sys.exit(
-            "usage: python -m midas.genotype TEXT FILE [SPACE]\n  writes genotype.json, as a retraining reads it, of a text form"
-        )
+    """Print the form, or write genotype.json; wrong input ends in one line and exit code 2."""
+    parser = argparse.ArgumentParser(prog="python -m midas.genotype", description=__doc__.partition("\n\n")[0])
+    parser.add_argument("cell", help="text of a cell, or a file that holds one")
+    parser.add_argument("file", type=Path, nargs="?", help="genotype.json to write")
+    parser.add_argument("space", nargs="?", default="darts", help="of the DARTS family, where a text doesn't say it")
+    parser.add_argument("--to", choices=FORMS, help="form to print")
+    arguments = parser.parse_args()
+    if (arguments.file is None) == (arguments.to is None):
+        parser.error("name a file to write or a form (--to), one of the two")
     try:
-        genotype = parse(sys.argv[1], *sys.argv[3:])
+        genotype = read_given(arguments.cell, arguments.space)
         check_nodes(genotype)
-        genotype.save(Path(sys.argv[2]))
+        if arguments.to:
+            print(written(genotype, arguments.to))
+        else:
+            genotype.save(arguments.file)
     except (ValueError, OSError) as error:
-        wrong = f"{sys.argv[2]}: {error.strerror}" if isinstance(error, OSError) else str(error)
+        wrong = f"{arguments.file}: {error.strerror}" if isinstance(error, OSError) else str(error)
         print(f"error: {wrong}", file=sys.stderr)
         sys.exit(2)
 

@@ -4,33 +4,42 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from midas.spaces.genotype import Genotype, check_nodes, load, parse
+from midas.spaces.forms import read
+from midas.spaces.genotype import Genotype, check_nodes, load
 from midas.spaces.space import Space
 
 
-def given_cell(given: str, space: Space) -> Genotype:
+def read_given(given: str, space: str = "darts") -> Genotype:
     """The cell of a text, or of a file that holds one.
 
     Args:
-        given: text in a form of the field, or the path of a file: such a text, alone or in an assignment or a log, or a
-            genotype.json.
-        space: the space whose cell it must be.
+        given: text in a form of the field (`midas.spaces.forms`), or the path of a file: such a text, alone or in an assignment
+            or a log, or a genotype.json.
+        space: of the DARTS family; a text doesn't say whose networks its cells form.
 
     Raises:
-        ValueError: it holds none or several, the cell is of another space, or has an operation that the space doesn't offer.
+        ValueError: it holds no cell, or several.
     """
-    if not given.strip():
-        raise ValueError("missing; weights 'given' needs a cell as text, or a file that holds one")
-    form = space.networks if space.family == "darts" else "darts"
     path = Path(given)
     try:
-        there = "(" not in given and "|" not in given
-        json = there and path.suffix == ".json"
-        found = load(path) if json else parse(path.read_text() if there else given, form)
+        if set(given) & set("(|["):
+            return read(given, space)
+        return load(path) if path.suffix == ".json" else read(path.read_text(), space)
     except OSError as error:
         raise ValueError(f"{given}: neither a cell nor a readable file: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise ValueError(f"{given}: not a text: {error.reason}") from error
+
+
+def given_cell(given: str, space: Space) -> Genotype:
+    """The same, of one space.
+
+    Raises:
+        ValueError: see `read_given`; or the cell is of another space, or has an operation that the space doesn't offer.
+    """
+    if not given.strip():
+        raise ValueError("missing; weights 'given' needs a cell as text, or a file that holds one")
+    found = read_given(given, space.networks if space.family == "darts" else "darts")
     if found.space != space.networks:
         raise ValueError(f"a cell of {found.space} is not allowed; a cell of {space.name} is wanted")
     check_nodes(found)
