@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from midas.networks.counting import count
 from midas.networks.skeletons import build
-from midas.spaces.genotype import Genotype, load, parse
+from midas.spaces.given import read_given
 
 CONVENTION = (
     "params: all trained parameters, auxiliary head left out; multiply_adds: of convolutions and linear layers alone, "
@@ -35,7 +33,7 @@ def _positive(text: str) -> int:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m midas.count", description=__doc__)
     parser.add_argument(
-        "genotype", help="a genotype.json, a NAS-Bench-201 string (|op~0|+...) or DARTS's Genotype(normal=[...], ...)"
+        "genotype", help="a genotype.json, or a cell as text, e.g. |op~0|+... or Genotype(normal=[...], ...)"
     )
     for name in ("channels", "cells", "classes"):
         defaults = ", ".join(f"{values[name]} for {family}" for family, values in DEFAULTS.items())
@@ -44,17 +42,8 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _genotype(argument: str) -> Genotype:
-    if not os.path.exists(argument) and any(sign in argument for sign in "|("):  # no name of a file
-        return parse(argument)
-    try:
-        return load(Path(argument))
-    except OSError as error:
-        raise ValueError(f"{argument!r} is neither a genotype nor a file of one: {error.strerror}") from error
-
-
 def _count(arguments: argparse.Namespace) -> dict[str, Any]:
-    genotype = _genotype(arguments.genotype)
+    genotype = read_given(arguments.genotype)
     defaults = DEFAULTS["imagenet" if arguments.imagenet else genotype.family]
     sizes = {name: getattr(arguments, name) or value for name, value in defaults.items()}
     image = (224, 224) if arguments.imagenet else (32, 32)

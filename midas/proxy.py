@@ -15,7 +15,8 @@ from midas.files.writing import write_text
 from midas.images.datasets import Dataset, resolve
 from midas.proxies.scoring import SCORES, one_batch, scores
 from midas.spaces import SPACES
-from midas.spaces.genotype import Genotype, load, parse
+from midas.spaces.genotype import Genotype
+from midas.spaces.given import read_given
 
 DEFAULTS = {"nas_bench_201": {"channels": 16, "cells": 5}, "darts": {"channels": 36, "cells": 20}}
 """Family of a space -> the network that scores are published for."""
@@ -43,15 +44,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=_whole(0), default=42, help="of weights and batch; default: 42")
     parser.add_argument("--out", type=Path, help="file that the result is written to as well")
     return parser.parse_args()
-
-
-def _genotype(argument: str) -> Genotype:
-    path = Path(argument)
-    if any(sign in argument for sign in "|(") and not (len(argument) < 256 and path.exists()):  # no name of a file
-        return parse(argument)
-    if not path.is_file():
-        raise ValueError(f"{argument!r} is neither a genotype nor a file of one")
-    return load(path)
 
 
 def check_offered(genotype: Genotype, name: str) -> None:
@@ -84,7 +76,7 @@ def _dataset(name: str, root: str | None) -> Dataset:
 
 
 def _result(arguments: argparse.Namespace) -> dict[str, Any]:
-    genotype = _genotype(arguments.genotype)
+    genotype = read_given(arguments.genotype)
     if arguments.space:
         check_offered(genotype, arguments.space)
     dataset = _dataset(arguments.data, arguments.data_root)

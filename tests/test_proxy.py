@@ -10,6 +10,7 @@ from places import ROOT
 from small_configuration import write_npz
 
 from midas import proxy
+from midas.spaces.genotype import parse
 
 CELL = "|avg_pool_3x3~0|+|nor_conv_1x1~0|skip_connect~1|+|none~0|nor_conv_3x3~1|nor_conv_1x1~2|"
 DARTS = (
@@ -48,7 +49,7 @@ def wrong(monkeypatch, capsys):
 @pytest.mark.parametrize("cell", [CELL, DARTS])
 def test_a_cell_is_scored_as_text_and_as_a_file(cell, monkeypatch, capsys, tmp_path):
     (tmp_path / "cell.json").write_text("")
-    proxy.parse(cell).save(tmp_path / "cell.json")
+    parse(cell).save(tmp_path / "cell.json")
     results = []
     for given in (cell, tmp_path / "cell.json"):
         code, out, _ = call(monkeypatch, capsys, given, "--data", "digits", *SMALL, "--out", tmp_path / "out.json")
@@ -68,7 +69,7 @@ def test_the_command_itself_runs():
 
 
 def test_what_is_no_cell_is_named(wrong, tmp_path):
-    assert "'nowhere.json' is neither a genotype nor a file of one" in wrong("nowhere.json", "--data", "digits")
+    assert "nowhere.json: " in wrong("nowhere.json", "--data", "digits")
     assert "operation 'conv' is not allowed" in wrong(CELL.replace("none", "conv"), "--data", "digits")
     (tmp_path / "cell.json").write_text("{")
     assert "not a genotype file" in wrong(tmp_path / "cell.json", "--data", "digits")

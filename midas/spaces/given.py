@@ -8,6 +8,9 @@ from midas.spaces.forms import read
 from midas.spaces.genotype import Genotype, check_nodes, load
 from midas.spaces.space import Space
 
+LONGEST = 256
+"""Characters of a file's name; some systems refuse to look for longer ones."""
+
 
 def read_given(given: str, space: str = "darts") -> Genotype:
     """The cell of a text, or of a file that holds one.
@@ -22,7 +25,7 @@ def read_given(given: str, space: str = "darts") -> Genotype:
     """
     path = Path(given)
     try:
-        if set(given) & set("(|["):
+        if set(given) & set("(|[") and not (len(given) < LONGEST and path.is_file()):
             return read(given, space)
         return load(path) if path.suffix == ".json" else read(path.read_text(), space)
     except OSError as error:

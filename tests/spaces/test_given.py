@@ -20,6 +20,7 @@ def test_text_and_every_kind_of_file_are_the_same_cell(text, space, tmp_path):
     (tmp_path / "a.txt").write_text(f"\n{text}\n")
     (tmp_path / "b.log").write_text(f"12:00 epoch 49\ngenotype = {text}\ndone\n")
     expected.save(tmp_path / "c.json")
+    expected.save(tmp_path / "a (1).json")
     for given in (text, *(str(path) for path in sorted(tmp_path.iterdir()))):
         assert given_cell(given, SPACES[space]) == expected
 
