@@ -17,6 +17,7 @@ from midas.images.loader import Loader, Statistics, in_order
 from midas.images.reading import Images, digest_of, load
 from midas.images.seeds import seed_step
 from midas.networks.counting import count
+from midas.networks.saved import Description, save_network
 from midas.networks.skeletons import Skeleton
 from midas.plan.runs import RetrainRun, identity_of
 from midas.running.devices import pick_device
@@ -25,7 +26,7 @@ from midas.running.progress import Progress, announce
 from midas.running.provenance import write_metrics
 from midas.running.step import main
 from midas.spaces.genotype import load as load_genotype
-from midas.training.epochs import History, resume, run_epochs, save_network
+from midas.training.epochs import History, resume, run_epochs
 from midas.training.found_network import make_network
 from midas.training.retraining import Retraining
 
@@ -41,6 +42,7 @@ def retrain(run: RetrainRun, folder: Path) -> None:
     genotype = load_genotype(Path(run.genotype))
     whole, test = load(run.dataset, device)
     parts = whole.take(torch.arange(run.retrain.leave_out, len(whole))) if run.retrain.leave_out else whole, test
+    statistics = Statistics.of(parts[0])
     seed_step(run.seed, "weights", 0, 0)
     network = make_network(genotype, run.retrain, run.dataset.classes, device)
     trainer = Retraining(network, run.retrain, run.seed)
@@ -49,21 +51,26 @@ def retrain(run: RetrainRun, folder: Path) -> None:
     with Keeper(folder, identity, elsewhere=run.go_on_elsewhere) as keeper:
         announce("retrain", f"a cell of {genotype.space} on {run.dataset.name}, seed {run.seed}", network, device)
         history = resume(trainer, keeper)
-        _epochs(trainer, run, parts, keeper, history)
+        _epochs(trainer, run, parts, statistics, keeper, history)
         write_table(folder / "history.csv", history)
-        save_network(trainer.evaluated, genotype, folder / "model.safetensors")
+        description = Description.of(genotype, run.retrain, run.dataset.image, run.dataset.classes, *statistics)
+        save_network(trainer.evaluated, description, folder / "model.safetensors")
         numbers = {**_numbers(network, history, run.dataset.image), **part_tested(run.dataset)}
         write_metrics(folder / "metrics.json", "retrain", run, numbers, keeper.seconds, device, keeper.attempts)
         keeper.done()
 
 
 def _epochs(
-    trainer: Retraining, run: RetrainRun, parts: tuple[Images, Images], keeper: Keeper, history: History
+    trainer: Retraining,
+    run: RetrainRun,
+    parts: tuple[Images, Images],
+    statistics: Statistics,
+    keeper: Keeper,
+    history: History,
 ) -> None:
     """Train the epochs that are left; a row of the history for each."""
     settings = run.retrain
     train, test = parts
-    statistics = Statistics.of(train)
     loader = Loader(train, statistics, settings.batch_size, run.seed, "retrain", run.dataset, settings.cutout)
     progress = Progress(settings.epochs, "retrain")
 

@@ -14,12 +14,14 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from midas.files.writing import write_table
 from midas.images.datasets import part_tested
 from midas.images.folders import describe
 from midas.images.seeds import seed_step
 from midas.networks.counting import count
+from midas.networks.saved import Description, save_network
 from midas.networks.skeletons import Skeleton
 from midas.plan.runs import TransferRun, identity_of
 from midas.running.durable import Keeper
@@ -29,7 +31,7 @@ from midas.running.progress import Progress, announce
 from midas.running.provenance import write_metrics
 from midas.running.step import main
 from midas.spaces.genotype import load as load_genotype
-from midas.training.epochs import History, resume, run_epochs, save_network
+from midas.training.epochs import History, resume, run_epochs
 from midas.training.found_network import make_network
 from midas.training.photos import PhotoLoader
 from midas.training.transferring import Transferring
@@ -38,6 +40,8 @@ AGREE_EVERY = 20
 """Training steps between the questions of several processes to one another whether to save, for which they wait."""
 MOBILE_LIMIT = 600_000_000
 """The mobile setting: networks of fewer multiply-adds for one image."""
+IMAGENET = (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD)
+"""Mean and standard deviation that timm normalises by, of pixels of 0..1."""
 
 
 def transfer(run: TransferRun, folder: Path) -> None:
@@ -75,7 +79,9 @@ def _transfer(run: TransferRun, folder: Path, group: Group) -> None:
         _epochs(trainer, train, test, keeper, history)
         if group.rank == 0:
             write_table(folder / "history.csv", history)
-            save_network(trainer.evaluated, genotype, folder / "model.safetensors")
+            side, pixels = run.transfer.image_size, [[255 * v for v in values] for values in IMAGENET]
+            description = Description.of(genotype, run.transfer, (side, side), run.dataset.classes, *pixels)
+            save_network(trainer.evaluated, description, folder / "model.safetensors")
             numbers = _numbers(network, history, run.dataset.image, len(train.photos), len(test.photos))
             numbers |= part_tested(run.dataset)
             write_metrics(

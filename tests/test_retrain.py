@@ -185,7 +185,7 @@ def test_kept_weights_give_the_reported_accuracy(text, settings, make_run, tmp_p
     retrain(run, tmp_path / "a")
     path = tmp_path / "a" / "model.safetensors"
     with safe_open(path, "pt") as file:
-        genotype = parse(file.metadata()["genotype"])
+        genotype = parse(json.loads(file.metadata()["network"])["genotype"])
     assert genotype == load_genotype(Path(run.genotype))
     network = build(genotype, 4, 3, 2, auxiliary=run.retrain.auxiliary > 0)
     network.load_state_dict(load_file(path))

@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
-
-from safetensors.torch import save
-from torch import nn
 
 from midas.running.durable import Keeper
 from midas.running.limits import AskedError, StuckError, leave_if_asked
 from midas.running.progress import Progress
-from midas.spaces.genotype import Genotype
 from midas.training.trainer import Training
 
 History = list[dict[str, float]]
@@ -93,9 +88,3 @@ def check_finite(row: dict[str, float], epoch: int, step: str) -> None:
                 f"{name} of epoch {epoch + 1} is {row[name]}; the last checkpoint before it is kept, a smaller {step}.lr or "
                 f"{step}.clip may help"
             )
-
-
-def save_network(network: nn.Module, genotype: Genotype, path: Path) -> None:
-    """Write weights as safetensors, the text form of the cell in their metadata."""
-    tensors = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}
-    path.write_bytes(save(tensors, {"genotype": str(genotype)}))

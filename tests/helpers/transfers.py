@@ -90,7 +90,7 @@ ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
 def kept(folder, run):
     """The network that a run has written, ready to be tested."""
     with safe_open(folder / "model.safetensors", "pt") as file:
-        genotype = parse(file.metadata()["genotype"])
+        genotype = parse(json.loads(file.metadata()["network"])["genotype"])
     assert genotype == load_genotype(Path(run.genotype))
     network = build(genotype, 4, 3, 3, run.transfer.auxiliary > 0, imagenet=True)
     network.load_state_dict(load_file(folder / "model.safetensors"))

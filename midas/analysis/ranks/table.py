@@ -17,7 +17,7 @@ from midas.analysis.tables.runs import BLANK
 from midas.plan.plan import Plan
 
 ALL = "all of them"
-NO_PAIR = "nothing to compare: a single one, or all methods are equal"
+NO_PAIR = "nothing to compare: all methods are equal"
 NUMBER = "S1"
 
 
@@ -69,7 +69,7 @@ def _correlation_blocks(found: Ranked, agreed: Agreement) -> Iterator[Block]:
         ("retraining settings", "Benchmark", found.labels, found.settings, agreed.settings, agreed.drawn_settings),
         ("benchmarks", "Retraining", found.settings, found.labels, agreed.benchmarks, agreed.drawn_benchmarks),
     )
-    for what, title, names, others, matrix, drawn in parts:
+    for what, title, names, others, matrix, drawn in (part for part in parts if len(part[3]) > 1):
         rows = [_row(name, of_pairs(matrix[i]), of_pairs(drawn[:, i]), found) for i, name in enumerate(names)]
         rows.append(_row(ALL, mean(of_pairs(matrix), -1), mean(of_pairs(drawn), -1), found))
         frame = pd.DataFrame(rows).assign(part=f"between {what}")

@@ -125,7 +125,8 @@ def test_one_seed_one_setting_and_two_methods_are_said_to_be_so(ranked, tmp_path
     make(plan.presented(), tmp_path)
     text = (tmp_path / "table_s1.md").read_text()
     assert "With two methods a rank correlation is 1 or" in text
-    assert "nothing to compare: a single one, or all methods are equal" in text
+    assert "Between retraining settings" not in text  # there is one
+    assert "Between benchmarks" in text
     assert "one seed: no spread" in text
     draw(plan.presented(), tmp_path)
 
