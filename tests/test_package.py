@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -100,3 +101,11 @@ def test_the_names_of_the_api_do_what_they_say(tmp_path):
     assert found == api.search("nas_bench_201", "digits", seed=1, channels=2, cells=1, epochs=1)
     with pytest.raises(ValueError, match="'dart' does not exist, did you mean darts"):
         api.space("dart")
+
+
+def test_the_lines_of_the_readme_run(installed, tmp_path):
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    said = call(installed, tmp_path, "-c", f"{code}\nimport torch\nprint(network(torch.zeros(2, 3, 32, 32)).shape)")
+    cell, shape = said.splitlines()
+    assert str(parse(cell)) == cell
+    assert shape == "torch.Size([2, 10])"
