@@ -18,6 +18,7 @@ from places import ROOT
 
 from midas.analysis.claims.writing import write_claims
 from midas.analysis.functions import make as write_functions
+from midas.analysis.neighbourhoods.table import make as write_neighbourhoods
 from midas.analysis.tables.making import make
 from midas.decode import decode_dump
 from midas.files.machine_paths import OF_A_MACHINE
@@ -37,7 +38,7 @@ NUMBER = r"[+\N{MINUS SIGN}-]?\d+(?:,\d{3})*(?:\.\d+)?(?:e-\d+)?"
 BLOCK = re.compile(r"<!-- (results/published/\S+) -->\n(.*?)\n<!-- end -->", re.DOTALL)
 TRACED = re.compile(rf'\[({NUMBER})\]\(([^)\s]+) "([^"]+)"\)')
 """A number in prose: ``[0.21](file "key key")``."""
-FURTHER = {"S4": write_functions}
+FURTHER = {"S2": write_neighbourhoods, "S4": write_functions}
 """Tables beyond the paper's, and what makes them."""
 OWN_SPLITS = {
     "first-5000.json": ((0, 2_500), (2_500, 5_000)),
