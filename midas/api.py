@@ -12,10 +12,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from midas.config.method import Method
+from midas.config.keys import parse
+from midas.config.method import UNSEARCHED, Method
 from midas.config.settings import Search
 from midas.decode import decode_dump
-from midas.images.datasets import resolve
+from midas.images.datasets import IMAGE_FOLDERS, resolve
 from midas.methods.composition import compose
 from midas.networks.saved import Description, load_network
 from midas.networks.skeletons import build as build_network
@@ -26,6 +27,18 @@ from midas.spaces.genotype import Genotype
 from midas.spaces.given import read_given
 from midas.supernet.network import Supernet
 from midas.training.bilevel import make_supernet
+
+
+def _searched(keys: dict[str, Any] | None) -> Method:
+    """A method that searches.
+
+    Raises:
+        ValueError: a key can't be used, or it searches nothing.
+    """
+    method: Method = parse(keys or {}, Method)
+    if method.weights in UNSEARCHED:
+        raise ValueError(f"weights: {method.weights!r} is not allowed; nothing is searched")
+    return method
 
 
 def space(name: str) -> Space:
@@ -56,7 +69,7 @@ def supernet(
     Raises:
         ValueError: there is no such space, or a key can't be used.
     """
-    chosen, settings = Method.model_validate(method or {}), Search.model_validate(search)
+    chosen, settings = _searched(method), parse(search, Search)
     composition = compose(chosen, get_space(space, chosen.offer_none), settings.epochs)
     return make_supernet(composition, settings, classes, torch.device(device))
 
@@ -88,17 +101,22 @@ def search(
     Raises:
         ValueError: something that was given can't be used.
     """
-    chosen = Method.model_validate(method or {})
-    run = SearchRun.model_validate(
+    chosen, known = _searched(method), resolve(dataset, {}, data_root, None)
+    if known.kind in IMAGE_FOLDERS:
+        raise ValueError(f"dataset {dataset!r} is not allowed; its images are read one by one, for a transfer alone")
+    if threads < 1:
+        raise ValueError(f"threads: {threads} is not allowed; one or more")
+    run = parse(
         {
             "space": space,
-            "dataset": resolve(dataset, {}, data_root, None),
+            "dataset": known,
             "method": chosen.model_dump(),
             "search": settings,
             "seed": seed,
             "device": device,
             "threads": threads,
-        }
+        },
+        SearchRun,
     )
     if folder is None:
         with tempfile.TemporaryDirectory() as kept:
@@ -119,7 +137,7 @@ def decode(dump: str | Path, space: str, method: dict[str, Any] | None = None) -
     Raises:
         ValueError: it is no dump of this space.
     """
-    chosen = Method.model_validate(method or {})
+    chosen = _searched(method)
     return decode_dump(Path(dump), get_space(space, chosen.offer_none), chosen)
 
 

@@ -1,8 +1,8 @@
 """A cell in another form: ``python -m midas.genotype CELL --to FORM``.
 
-``python -m midas.genotype CELL FILE [SPACE]`` writes the file that `midas.retrain` and `midas.transfer` read. CELL is a text in a
-form of the field (DARTS's, NAS-Bench-201's, NASLib's), or a file that holds one: such a text, alone, in an assignment or in a
-log, or a genotype.json. SPACE is one of the DARTS family whose networks differ from DARTS's.
+``python -m midas.genotype CELL FILE [SPACE]`` writes the file that `midas.retrain` and `midas.transfer` read. CELL is a text in
+a form of the field (DARTS's, NAS-Bench-201's, NASLib's), or a file that holds one: such a text, or a genotype.json. The first
+two forms may stand in an assignment or in a log. SPACE is one of the DARTS family whose networks differ from DARTS's.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ from midas.plan.check import load
 from midas.plan.further.listed import FURTHER
 from midas.plan.plan import Plan
 from midas.spaces import SPACES
-from midas.spaces.given import given_cell
+from midas.spaces.given import known_cell
 
 CLAIMS = "claims.yaml"
 PUBLISHED = "published"
@@ -173,10 +173,10 @@ def _config(plan: Plan, target: Path, places: list[str]) -> str:
         raw.pop(key, None)
     for key in ("results_dir", "figures_dir"):
         raw[key] = (Path(last_name(getattr(plan.config, key))) / PUBLISHED).as_posix()
-    for experiment in plan.config.experiments:
-        for name in plan.evaluated(experiment):  # the cell itself, in the place of a file that isn't published
-            if given := plan.config.methods[name].genotype:
-                raw["methods"][name]["genotype"] = str(given_cell(given, SPACES[experiment.space]))
+    for cell in plan.cells():  # the cell itself, in the place of a file that isn't published
+        if given := plan.config.methods[cell.method].genotype:
+            kept = plan.cell_folder(cell) / "decode/genotype.json"
+            raw["methods"][cell.method]["genotype"] = str(known_cell(given, SPACES[cell.experiment.space], kept))
     if Path(plan.config.claims).is_absolute():
         raw["claims"] = (target / CLAIMS).as_posix()
     if plan.config.analysis and plan.config.analysis.dataset not in EMBEDDED:

@@ -73,13 +73,16 @@ class Job:
         done = self.folder / ("genotype.json" if self.step == "decode" else "metrics.json")
         if done.exists():
             return "done"
-        if not self.log.exists() and not self.owner():
+        owner = self.owner()
+        if not self.log.exists() and not owner:
             return "left"
-        if self.runs():
+        if owner and self.runs(*owner):
             return "running"
         lines = self.lines()
-        wrong = any(line.startswith(("error:", "Traceback", "slurmstepd: error")) for line in lines)
-        return "failed" if wrong and not any(GOES_ON in line for line in lines[-3:]) else "stopped"
+        asked = any(GOES_ON in line or line.startswith("KeyboardInterrupt") for line in lines[-3:])
+        if any(line.startswith(("error:", "Traceback", "slurmstepd: error")) for line in lines) and not asked:
+            return "failed"
+        return "running" if owner is None and not asked and self.grows() else "stopped"  # short steps claim nothing
 
     def owner(self) -> tuple[int, str] | None:
         """Process and machine that claimed the checkpoint last."""
@@ -89,13 +92,14 @@ class Job:
             return None
         return (int(found[1]), found[2]) if found else None
 
-    def runs(self) -> bool:
-        """Whether that process is alive; on another machine, whether its log grows."""
-        if (owner := self.owner()) is None:
-            return False
-        process, machine = owner
+    def grows(self) -> bool:
+        """Whether something was printed in the last minutes."""
+        return self.log.exists() and time.time() - self.log.stat().st_mtime < SILENT
+
+    def runs(self, process: int, machine: str) -> bool:
+        """Whether a process is alive; on another machine, whether its log grows."""
         if machine != socket.gethostname():
-            return self.log.exists() and time.time() - self.log.stat().st_mtime < SILENT
+            return self.grows()
         try:
             return f"midas.{self.step}" in Path(f"/proc/{process}/cmdline").read_text()
         except OSError:
@@ -108,7 +112,9 @@ class Job:
     def share_left(self) -> float:
         """Share of its epochs that are still to be trained, by its log."""
         found = [EPOCH.search(line) for line in self.lines()]
-        epochs = [(int(match[1]), int(match[2])) for match in found if match]
+        epochs = [
+            (int(match[1]) - (match[3] != "  "), int(match[2])) for match in found if match
+        ]  # one may be under way
         return 1 - epochs[-1][0] / epochs[-1][1] if epochs else 1.0
 
 
@@ -133,6 +139,8 @@ def jobs(plan: Plan) -> Iterator[Job]:
     if plan.config.proxies:
         for chunk in range(plan.config.proxies.chunks):
             yield Job("score", "score", plan.chunk_folder(chunk))
+    if plan.config.functions:
+        yield Job("functions", "functions", plan.root / "functions")
 
 
 def seconds_left(found: list[tuple[Job, State]]) -> tuple[float, int]:
@@ -171,7 +179,10 @@ def status(plan: Plan) -> Iterator[str]:
         yield f"Left, one job after another: {'; '.join(parts)}."
     else:
         page = plan.root / "report.html"
-        yield f"All are done. {page.absolute().as_uri() if page.exists() else f'{page}: not made yet'}"
+        rest = (
+            f"See {page.absolute().as_uri()}" if page.exists() else f"Tables, figures or {page} are still to be made."
+        )
+        yield f"All of these are done. {rest}"
     for job, state in found:
         if state == "running":
             owner, lines = job.owner(), job.lines()
@@ -183,7 +194,7 @@ def status(plan: Plan) -> Iterator[str]:
         last = max(wrong, key=lambda job: job.log.stat().st_mtime if job.log.exists() else 0)
         yield from (f"    {line}" for line in last.lines()[-SHOWN:])
     if any(state in ("stopped", "failed") for _, state in found):
-        yield "What stopped or failed goes on from its checkpoint when the same command is given again."
+        yield "The same command goes on: searches, retrainings, transfers and scores from their checkpoints, all else anew."
 
 
 def main() -> None:
@@ -193,8 +204,9 @@ def main() -> None:
     parser.add_argument("changes", nargs="*", metavar="key=value", help="a top key of it, replaced")
     arguments = parser.parse_args()
     try:
-        for line in status(load(read_config(arguments.config, arguments.changes))):
-            print(line)
+        print("\n".join(status(load(read_config(arguments.config, arguments.changes)))), flush=True)
+    except BrokenPipeError:  # whoever reads has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except ValueError as error:
         print("\n".join(f"error: {line}" for line in str(error).splitlines()), file=sys.stderr)
         sys.exit(2)

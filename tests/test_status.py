@@ -72,9 +72,9 @@ def test_time_left_follows_from_what_others_took_and_from_epochs(plan, searches)
     written(second, seconds=300)
     written(stopped, "10:00:00 search epoch 1/4  loss 1  9 s\n10:00:09 search epoch 2/4, step 3/5\n")
     found = [(job, job.state()) for job in jobs(plan) if job.kind == first.kind]
-    assert seconds_left(found) == (200 * 0.5 + 200, 0)  # half of its epochs, and a whole one
+    assert seconds_left(found) == (200 * 0.75 + 200, 0)  # one of its four epochs is done, and a whole search
     others = [(job, "left") for job in jobs(plan) if job.step == "retrain"]
-    assert seconds_left([*found, *others]) == (300, len(others))
+    assert seconds_left([*found, *others]) == (350, len(others))
 
 
 def test_the_page_of_the_demo_is_named_when_all_is_done_and_a_failed_job_by_its_last_lines(plan, searches, tmp_path):
@@ -86,9 +86,11 @@ def test_the_page_of_the_demo_is_named_when_all_is_done_and_a_failed_job_by_its_
         job.folder.mkdir(parents=True, exist_ok=True)
         name = "genotype.json" if job.step == "decode" else "metrics.json"
         (job.folder / name).write_text(json.dumps({"cost": {"wall_seconds": 1}}))
-    assert f"All are done. {plan.root}/report.html: not made yet" in list(status(plan))
+    assert f"All of these are done. Tables, figures or {plan.root}/report.html are still to be made." in list(
+        status(plan)
+    )
     (plan.root / "report.html").touch()
-    assert f"All are done. file://{tmp_path}/results/{plan.config.size}/report.html" in list(status(plan))
+    assert f"All of these are done. See file://{tmp_path}/results/{plan.config.size}/report.html" in list(status(plan))
 
 
 def test_the_command_prints_it_and_refuses_a_wrong_configuration_in_one_line(plan, tmp_path):
@@ -99,3 +101,15 @@ def test_the_command_prints_it_and_refuses_a_wrong_configuration_in_one_line(pla
     assert "Left, one job after another" in done.stdout
     wrong = subprocess.run([*call, "seeds=[0, 0]"], capture_output=True, text=True, check=False)
     assert (wrong.returncode, wrong.stderr) == (2, "error: seeds: [0, 0] is not allowed; each seed once\n")
+
+
+def test_a_step_that_claims_nothing_runs_while_its_log_grows(plan):
+    job = next(job for job in jobs(plan) if job.step == "retrain")
+    written(job, "measuring\n")
+    assert job.state() == "running"
+    os.utime(job.log, (1, 1))
+    assert job.state() == "stopped"
+    job.log.write_text("Traceback (most recent call last):\nKeyboardInterrupt\n")
+    assert job.state() == "stopped"
+    job.log.write_text("error: no\n")
+    assert job.state() == "failed"

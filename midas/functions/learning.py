@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from midas.config.method import Method
+from midas.config.method import UNSEARCHED, Method
 from midas.functions.network import mix_numbers
 from midas.methods.composition import Composition, compose
 from midas.methods.distributions import DISTRIBUTIONS
@@ -120,7 +120,7 @@ def composed(method: Method, space: Space, epochs: int) -> Composition:
     for key, reason in REFUSED.items():
         if getattr(method, key):
             raise ValueError(f"method: {key} is not allowed over functions; {reason}")
-    if method.weights == "random" or method.mixing == "patch" or (method.dirichlet and method.dirichlet.keep):
+    if method.weights in UNSEARCHED or method.mixing == "patch" or (method.dirichlet and method.dirichlet.keep):
         raise ValueError("method: random cells, mixing: patch and stages of dirichlet are not allowed over functions")
     found = compose(method, space, epochs)
     return replace(found, mixing=found.mixing._replace(mix=mix_numbers))

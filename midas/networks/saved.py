@@ -82,10 +82,15 @@ def load_network(path: Path, device: torch.device | str = "cpu") -> tuple[Skelet
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         ends = {name: tuple(told[name]) for name in ("image", "mean", "std")}
         description = Description(**{**told, **ends})
+        if [len(ends[name]) for name in ("image", "mean", "std")] != [2, 3, 3]:
+            raise ValueError("image, mean or std has another length")
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: not a saved network whose metadata say what it is (key network): {error}") from error
     genotype = parse(description.genotype, "darts" if description.space == "nas_bench_201" else description.space)
     sizes = (description.channels, description.cells, description.classes, description.auxiliary, description.imagenet)
     network = build(genotype, *sizes)
-    network.load_state_dict(tensors)
+    try:
+        network.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise ValueError(f"{path}: its weights are not those of what its metadata say") from error
     return network.to(device).eval(), description

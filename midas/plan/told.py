@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache, partial
+from pathlib import Path
 from typing import Any
 
 from midas.config.keys import Config, Experiment
@@ -28,7 +29,7 @@ from midas.plan.runs import (
     decisive,
 )
 from midas.spaces import SPACES
-from midas.spaces.given import given_cell
+from midas.spaces.given import known_cell
 
 RUNS: dict[str, type[OfContents]] = {
     "data": DataRun,
@@ -209,11 +210,9 @@ class Told(Cells):
 
     def _search_run(self, cell: Cell) -> SearchRun:
         experiment, method = cell.experiment, self.config.methods[cell.method]
-        dataset = self.dataset(experiment.dataset)
-        space = experiment.space
         return SearchRun(
-            space=space,
-            dataset=dataset,
+            space=experiment.space,
+            dataset=self.dataset(experiment.dataset),
             method=method,
             search=experiment.search_by(cell.method),
             **self._go_on(cell.seed),
@@ -222,7 +221,8 @@ class Told(Cells):
     def _decode_run(self, cell: Cell) -> DecodeRun:
         method = self.config.methods[cell.method]
         dump = None if self.is_unsearched(cell.method) else str(self.cell_folder(cell) / "search/arch.npz")
-        given = method.genotype and str(given_cell(method.genotype, SPACES[cell.experiment.space]))  # files may change
+        kept = Path(self._genotype(cell))  # the cell itself: a file may change, or go
+        given = method.genotype and str(known_cell(method.genotype, SPACES[cell.experiment.space], kept))
         method = method.model_copy(update={"genotype": given})
         return DecodeRun(space=cell.experiment.space, method=method, seed=cell.seed, dump=dump)
 

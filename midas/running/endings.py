@@ -10,6 +10,8 @@ from midas.running.limits import GOES_ON
 
 FAILED = re.compile(r"^Error in rule (\w+):\n(?:    .*\n)*?    log: ([^\n]+?)(?: \(check log file|\n)", re.MULTILINE)
 """In what Snakemake writes of a call: rule and logs of a job that ended with an error."""
+OF_SEEDS = ("search", "decode", "lookup", "retrain", "retrain_also", "transfer")
+"""Rules of which a seed may fail and others not."""
 AGAIN = "The same command goes on from there."
 
 
@@ -26,21 +28,25 @@ def ended_early(text: str) -> Iterator[str]:
         text: what Snakemake wrote of it.
     """
     found = [(rule, logs.split(", ")[0]) for rule, logs in FAILED.findall(text)]
+    # not those that succeeded when they were tried again
+    found = [(rule, log) for rule, log in found if not (Path(log).with_suffix("") / "metrics.json").exists()]
     stopped = {log for _, log in found if _stopped(Path(log))}
     failed = list(dict.fromkeys((rule, log) for rule, log in found if log not in stopped))
     if failed:
         yield f"{len(failed)} job(s) failed:"
         yield from (f"  {rule}: {log}" for rule, log in failed)
-        yield "Tables of the seeds that are finished: add --config partial=true"
+        if any(rule in OF_SEEDS for rule, _ in failed):
+            yield "Tables of the seeds that are finished: add --config partial=true"
     if stopped:
-        yield f"{len(stopped)} job(s) stopped, and saved what they had. {AGAIN}"
+        yield f"{len(stopped)} job(s) stopped. {AGAIN}"
     elif not failed:
         yield f"This call stopped before all was made; nothing failed. {AGAIN}"
 
 
 def _stopped(log: Path) -> bool:
-    """Whether a step said at the end of its log that it was asked to leave."""
+    """Whether a step said at the end of its log that it was asked to leave, or was interrupted."""
     try:
-        return any(GOES_ON in line for line in log.read_text(errors="replace").splitlines()[-3:])
+        last = log.read_text(errors="replace").splitlines()[-3:]
+        return any(GOES_ON in line or line.startswith("KeyboardInterrupt") for line in last)
     except OSError:
         return False

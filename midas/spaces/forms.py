@@ -38,12 +38,13 @@ def read(text: str, space: str = "darts") -> Genotype:
     if not (text.strip() and NUMBERS.fullmatch(text)):
         return parse(text, space)
     try:
-        return parse(_text(ast.literal_eval(text.strip())), space)
-    except (SyntaxError, TypeError, IndexError, KeyError, RecursionError, MemoryError) as error:
+        form = _text(ast.literal_eval(text.strip()))
+    except (SyntaxError, TypeError, ValueError, IndexError, KeyError, RecursionError, MemoryError) as error:
         raise ValueError(
             f"not a cell: {' '.join(text.split())!r}; as NASLib writes one: six numbers of operations (NAS-Bench-201), or two "
             "cells of eight pairs of a source and an operation (DARTS)"
         ) from error
+    return parse(form, space)
 
 
 def _text(numbers: Any) -> str:
@@ -78,12 +79,16 @@ def written(genotype: Genotype, form: str) -> str:
     if form == "naslib" and genotype.space == "nas_bench_201":
         chosen = {(source, target): operation for source, target, operation in genotype.edges("cell")}
         return str([OF_BENCHMARK.index(chosen[edge]) for edge in EDGES])
-    if form == "naslib" and genotype.space == "darts" and all(len(n) == 2 for c in genotype.cells.values() for n in c):
+    if form == "naslib" and genotype.space == "darts":
         cells = (genotype.cells["normal"], genotype.cells["reduce"])
-        return str(tuple(tuple((source, OF_DARTS.index(op)) for node in cell for op, source in node) for cell in cells))
-    own = (
-        [genotype.family, "json"]
-        if genotype.space not in ("darts", "nas_bench_201")
-        else [genotype.family, "naslib", "json"]
-    )
+        used = {operation for cell in cells for node in cell for operation, _ in node}
+        if used <= set(OF_DARTS) and all(len(node) == 2 for cell in cells for node in cell):
+            pairs = [
+                [(source, OF_DARTS.index(operation)) for node in cell for operation, source in node] for cell in cells
+            ]
+            return str(tuple(map(tuple, pairs)))
+        raise ValueError(
+            "form 'naslib' is not allowed; NASLib's cells have two edges a node, of DARTS's seven operations"
+        )
+    own = [genotype.family, "json", *(["naslib"] if genotype.space in ("darts", "nas_bench_201") else [])]
     raise ValueError(f"form {form!r} is not allowed; a cell of {genotype.space} has: {', '.join(own)}")

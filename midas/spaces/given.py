@@ -34,6 +34,25 @@ def read_given(given: str, space: str = "darts") -> Genotype:
         raise ValueError(f"{given}: not a text: {error.reason}") from error
 
 
+def known_cell(given: str, space: Space, kept: Path) -> Genotype:
+    """The same as `given_cell`; where the file is gone, of what was made of it.
+
+    Args:
+        given: see `given_cell`.
+        space: the space.
+        kept: genotype.json of a finished run.
+
+    Raises:
+        ValueError: see `given_cell`, and there is no such file.
+    """
+    try:
+        return given_cell(given, space)
+    except ValueError:
+        if not kept.exists():
+            raise
+        return load(kept)
+
+
 def given_cell(given: str, space: Space) -> Genotype:
     """The same, of one space.
 

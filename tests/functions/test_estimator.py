@@ -165,7 +165,7 @@ WRONG = {
     "method: partial is not allowed over functions; a number has one channel": {
         "method": {"weights": "static", "partial": {}}
     },
-    "wieght: unknown key; allowed: weights, ": {"method": {"wieght": "static"}},
+    "wieght: unknown key, did you mean weights? allowed: weights, ": {"method": {"wieght": "static"}},
     "fit: the loss is ": {"primitives": ("reciprocal",)},
 }
 

@@ -1,70 +1,94 @@
 """Locks of Snakemake that nobody holds any more: removed where all is known of who held them, and left where not."""
 
-import os
-import socket
 import subprocess
 import sys
-import textwrap
 
-import psutil
 import pytest
+from places import ROOT
 
 from midas.running.calls import ELSEWHERE, HERE, enter
 
-HOST = socket.gethostname()
+LIVE = """
+import sys, time
+from pathlib import Path
+from midas.running.calls import enter
+enter(sys.argv[2] == "here", Path(sys.argv[1]))
+print(flush=True)
+time.sleep(60)
+"""
 
 
 @pytest.fixture
-def state(tmp_path):
-    (tmp_path / "locks").mkdir()
-    (tmp_path / "locks/0.output.lock").touch()
-    (tmp_path / "calls").mkdir()
-    return tmp_path
+def state(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # no jobs run here
+    (tmp_path / "state/locks").mkdir(parents=True)
+    (tmp_path / "state/locks/0.output.lock").touch()
+    (tmp_path / "state/calls").mkdir()
+    return tmp_path / "state"
 
 
-def call(state, process, began=0.0, where=HERE, machine=HOST):
-    (state / f"calls/{machine} {process} {where}").write_text(str(began))
+@pytest.fixture
+def call(state):
+    """Start a call that lives; all are ended at the end."""
+    started = []
+
+    def start(where=HERE):
+        command = [sys.executable, "-c", LIVE, str(state), where]
+        started.append(subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE))
+        started[-1].stdout.readline()
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
 
 
 def locked(state):
     return bool(list((state / "locks").iterdir()))
 
 
-def test_the_lock_of_a_call_that_is_gone_is_removed_and_that_is_said(state):
-    call(state, 999999999)
+def kill(process):
+    process.kill()
+    process.wait()
+
+
+def test_the_lock_of_a_call_that_was_killed_is_removed_and_that_is_said(state, call):
+    kill(call())
     assert "Its lock is removed" in enter(True, state)
     assert not locked(state)
-    assert [path.name for path in (state / "calls").iterdir()] == [f"{HOST} {os.getpid()} {HERE}"]
+    assert len(list((state / "calls").iterdir())) == 1  # its own
 
 
-def test_a_number_that_another_process_has_now_is_no_call(state):
-    call(state, os.getppid(), psutil.Process(os.getppid()).create_time() - 1)
-    assert enter(True, state)
-    assert not locked(state)
+def test_a_lock_that_may_be_held_stays(state, call):
+    assert enter(True, state) == ""  # of a call that left no word
+    assert locked(state)
 
 
-@pytest.mark.parametrize(
-    "others",
-    [
-        [],  # a call that left no word
-        [{"process": 999999999, "where": ELSEWHERE}],  # its jobs may run on
-        [{"process": 7, "machine": "node7"}],
-        [{"process": 999999999}, {"process": 7, "machine": "node7"}],
-        [{"process": 999999999}, {"process": "parent"}],
-    ],
-    ids=str,
-)
-def test_a_lock_that_may_be_held_stays(state, others):
-    for other in others:
-        if other["process"] == "parent":
-            other |= {"process": os.getppid(), "began": psutil.Process(os.getppid()).create_time()}
-        call(state, **other)
+@pytest.mark.parametrize("living", [HERE, ELSEWHERE])
+def test_a_call_that_lives_keeps_it_whatever_else_was_killed(state, call, living):
+    call(living)
+    kill(call())
     assert enter(True, state) == ""
     assert locked(state)
 
 
-def test_a_call_that_ends_leaves_nothing(tmp_path):
-    code = "from pathlib import Path; from midas.running.calls import enter; state = Path(r'{}'); enter(False, state)"
-    more = "; assert [path.name.split()[2] for path in (state / 'calls').iterdir()] == ['elsewhere']"
-    subprocess.run([sys.executable, "-c", textwrap.dedent(code.format(tmp_path) + more)], check=True)
-    assert not list((tmp_path / "calls").iterdir())
+def test_jobs_of_a_killed_call_may_run_on_elsewhere_and_here(state, call, tmp_path):
+    kill(call())
+    job = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", "midas.search"], cwd=tmp_path)
+    try:
+        assert f"jobs of it run on: processes {job.pid}. Wait for them" in enter(True, state)
+        assert locked(state)
+    finally:
+        kill(job)
+    kill(call(ELSEWHERE))
+    assert enter(True, state) == ""
+    assert locked(state)
+
+
+def test_without_locks_what_is_left_of_others_is_cleared_and_a_call_that_ends_leaves_nothing(state, call):
+    (state / "locks/0.output.lock").unlink()
+    kill(call(ELSEWHERE))
+    code = LIVE.replace("time.sleep(60)", "time.sleep(0)")
+    subprocess.run([sys.executable, "-c", code, str(state), HERE], cwd=ROOT, check=True, capture_output=True)
+    assert not list((state / "calls").iterdir())

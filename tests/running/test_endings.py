@@ -36,11 +36,11 @@ def test_failed_jobs_are_named_once_and_stopped_ones_apart(logs):
     failed, stopped = logs
     said = list(ended_early(text(failed, stopped, failed)))
     assert said[:2] == ["1 job(s) failed:", f"  search: {failed}"]
-    assert said[-1] == f"1 job(s) stopped, and saved what they had. {AGAIN}"
+    assert said[-1] == f"1 job(s) stopped. {AGAIN}"
 
 
 def test_a_stop_is_no_failure(logs):
-    assert list(ended_early(text(logs[1]))) == [f"1 job(s) stopped, and saved what they had. {AGAIN}"]
+    assert list(ended_early(text(logs[1]))) == [f"1 job(s) stopped. {AGAIN}"]
     assert list(ended_early("Job stats:\n")) == [f"This call stopped before all was made; nothing failed. {AGAIN}"]
 
 
@@ -56,3 +56,12 @@ def test_the_page_is_named_where_it_is(tmp_path):
     page.touch()
     (line,) = finished(page)
     assert line.endswith(f"file://{tmp_path}/a%20b/report.html")
+
+
+def test_an_interrupted_step_without_a_checkpoint_only_stopped_and_one_that_succeeded_later_did_not_fail(tmp_path):
+    cost, again = tmp_path / "cost.log", tmp_path / "search.log"
+    cost.write_text("Traceback (most recent call last):\n  File x\nKeyboardInterrupt\n")
+    again.write_text("error: once\n")
+    (tmp_path / "search").mkdir()
+    (tmp_path / "search/metrics.json").touch()
+    assert list(ended_early(text(cost, again))) == [f"1 job(s) stopped. {AGAIN}"]

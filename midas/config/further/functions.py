@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -16,7 +16,7 @@ def _known(name: str) -> str:
     return name
 
 
-def _each_once(names: list[str]) -> list[str]:
+def _each_once(names: list[Any]) -> list[Any]:
     if len(set(names)) < len(names):
         raise ValueError("each once")
     return names
@@ -30,17 +30,17 @@ Kind = Literal["original", "fair"]
 class Functions(Strict):
     """Search over functions (AutoRA's use of DARTS): how often a known one is found again. Table S4."""
 
-    targets: list[Target] = Field(
+    targets: Annotated[list[Target], AfterValidator(_each_once)] = Field(
         ["line", "hinge", "sine", "exponential"],
         min_length=1,
         description="functions of x from -2 to 2: 2x + 1, max(0, 2x), sin x, exp x",
     )
-    methods: list[Kind] = Field(
+    methods: Annotated[list[Kind], AfterValidator(_each_once)] = Field(
         ["original", "fair"], min_length=1, description="softmax over the primitives of an edge, or a sigmoid of each"
     )
     seeds: Positive = Field(10, description="searches of each, with seeds from 0; each draws rows of its own")
     rows: Annotated[int, Field(ge=2)] = Field(200, description="points, uniformly drawn")
-    noise: list[Rate] = Field(
+    noise: Annotated[list[Rate], AfterValidator(_each_once)] = Field(
         [0.0, 0.1],
         min_length=1,
         description="standard deviations of normal noise on y, as shares of that of y without it",
