@@ -110,6 +110,8 @@ def _retraining_problems(plan: Plan, experiment: Experiment, key: str) -> Iterat
         yield f"{key}.retrain_also: not allowed without retrain, whose settings it changes"
     elif plan.evaluation(experiment.space) == "lookup":
         yield f"{key}.retrain_also: not allowed where cells are looked up (nas_bench_201_table)"
+    for name in (name for name in experiment.retrain_also if name.endswith("_checkpoint")):
+        yield f"{key}.retrain_also: the name {name!r} is not allowed; that of a folder of checkpoints"
     if experiment.retrain_as in experiment.retrain_also:
         yield f"{key}.retrain_also: the name {experiment.retrain_as!r} is that of the settings of retrain (retrain_as)"
 

@@ -73,6 +73,11 @@ def test_without_the_new_keys_a_run_is_what_it_was(raw):
     ("key", "value", "line"),
     [
         ("retrain_also", {"hp1": {}}, "experiments.1.retrain_also: the name 'hp1' is that of the settings of retrain"),
+        (
+            "retrain_also",
+            {"a_checkpoint": {}},
+            "experiments.1.retrain_also: the name 'a_checkpoint' is not allowed; that of",
+        ),
         ("retrain_also.hp2.lr", -1, "experiments.1.retrain_also.hp2.lr: -1 is not allowed; "),
         ("retrain_also.hp2.cells", 2, "experiments.1.retrain_also.hp2.cells: 2 is not allowed; darts needs at least 3"),
         (
