@@ -53,7 +53,7 @@ def check_offered(genotype: Genotype, name: str) -> None:
         ValueError: it is a cell of another space; the message names the operation and what is offered.
     """
     space = SPACES[name]
-    if space.family != genotype.space:
+    if space.networks != genotype.space:
         raise ValueError(f"the cell {genotype} is not one of {name}; it has the form of {genotype.space}")
     for kind, spec in space.cells.items():
         offered = dict(zip(spec.edges, spec.candidates, strict=True))
@@ -76,11 +76,12 @@ def _dataset(name: str, root: str | None) -> Dataset:
 
 
 def _result(arguments: argparse.Namespace) -> dict[str, Any]:
-    genotype = read_given(arguments.genotype)
+    named = SPACES[arguments.space] if arguments.space else SPACES["darts"]
+    genotype = read_given(arguments.genotype, named.networks if named.family == "darts" else "darts")
     if arguments.space:
         check_offered(genotype, arguments.space)
     dataset = _dataset(arguments.data, arguments.data_root)
-    sizes = {name: getattr(arguments, name) or value for name, value in DEFAULTS[genotype.space].items()}
+    sizes = {name: getattr(arguments, name) or value for name, value in DEFAULTS[genotype.family].items()}
     shrink = max(layer.shrink for layer in SPACES[genotype.space].skeleton(sizes["cells"]))
     if any(side % shrink for side in dataset.image) or max(dataset.image) == shrink:
         raise ValueError(

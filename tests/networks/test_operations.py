@@ -86,7 +86,9 @@ def test_a_seed_drops_the_same_paths_for_every_layout_and_type():
 
 
 def test_unknown_operation_is_refused_with_those_allowed():
-    with pytest.raises(ValueError, match=r"'conv_7x7' does not exist; allowed: none, noise, skip_connect"):
+    with pytest.raises(
+        ValueError, match=r"'conv_7x7' does not exist, did you mean sep_conv_5x5\? allowed: none, noise, "
+    ):
         make("conv_7x7", 4)
 
 

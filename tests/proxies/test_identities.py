@@ -72,7 +72,7 @@ def genotype_of(name):
             kept = spec.incoming(node)[: space.kept_edges]
             nodes.append(tuple((spec.candidates[e][place % len(spec.candidates[e])], spec.edges[e][0]) for e in kept))
         cells[kind] = tuple(nodes)
-    return Genotype(space.family, cells)
+    return Genotype(space.networks, cells)
 
 
 @pytest.mark.parametrize("name", SPACES)
