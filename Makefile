@@ -3,6 +3,7 @@ PYTHON ?= python3
 CORES ?= all
 CONFIG ?= config/config.yaml
 SHELL := /bin/bash
+THERE = $(if $(wildcard $(CONFIG)),,$(error CONFIG=$(CONFIG) does not exist))
 # Snakemake wants a home that it can write to and a name: a container's user may have neither.
 USER_OF_NO_NAME := [ -w "$$HOME" ] || export HOME="$(CURDIR)/.snakemake/home"; id -un > /dev/null 2>&1 || export LOGNAME="$${LOGNAME:-$$(id -u)}";
 RUN := export PATH="$(CURDIR)/.venv/bin:$$PATH"; $(USER_OF_NO_NAME)
@@ -15,9 +16,11 @@ help: ## what there is to make
 	@echo; echo "CONFIG=config/NAME.yaml chooses a configuration for demo, status, plan, publish and figures; CORES=4 how many cores."
 
 demo: .venv/ready ## the whole chain, of the demo or another CONFIG; given again, it goes on (installs into .venv first, 6 GB)
+	$(THERE)
 	$(RUN) snakemake --cores $(CORES) --configfile $(CONFIG)
 
 status: .venv/ready ## how far CONFIG is: done, running, failed, hours left
+	$(THERE)
 	@$(RUN) python -m midas.status $(CONFIG) $(SET)
 
 # Two processes, each module in one of them, one thread each; the slowest modules first (tests/conftest.py). Or: python -m pytest tests/plan
@@ -58,11 +61,13 @@ figures: .venv/ready ## tables, figures, claims, report again of what is publish
 
 # Puts what those are made of into results/published, small enough for the repository; SET="key=value ..." as it was run with.
 publish: .venv/ready ## results of CONFIG into results/published
+	$(THERE)
 	$(RUN) python -m midas.publish $(CONFIG) $(SET)
 	$(MAKE) figures SHOWN="$$(echo results/published/*/config.yaml)"
 
 # What a configuration amounts to: jobs, and hours on this machine, extrapolated from steps that it times first.
 plan: .venv/ready ## what CONFIG amounts to: jobs, and hours on this machine
+	$(THERE)
 	$(RUN) python -m midas.estimate $(CONFIG)
 
 # Speed against plain code, side by side; wants quiet cores, takes some ten minutes on two.

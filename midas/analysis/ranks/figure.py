@@ -20,6 +20,8 @@ from midas.running.step import main
 NUMBER = "S1"
 MOST_NUMBERS = 10
 """Rows or columns of a matrix in whose fields numbers are written."""
+FEW = 5
+"""Names in a matrix up to which two decimals fit."""
 
 
 def figure(plan: Plan) -> Figure:
@@ -35,14 +37,15 @@ def figure(plan: Plan) -> Figure:
     drawn = plt.figure(figsize=(style.WIDTH, height), layout="constrained")
     grid = drawn.add_gridspec(2, 2, height_ratios=[1.0 + 0.18 * methods, 2.2 + 0.15 * max(benchmarks, settings)])
     _draw_ranks(drawn.add_subplot(grid[0, :]), found, agreed.ranks)
-    _draw_matrix(
-        drawn.add_subplot(grid[1, 0]), found.settings, mean(agreed.settings, 0), "retraining settings",
-        "b", mean(of_pairs(agreed.settings), -1), mean(of_pairs(agreed.drawn_settings), -1),
-    )  # fmt: skip
-    _draw_matrix(
-        drawn.add_subplot(grid[1, 1]), found.labels, mean(agreed.benchmarks, 0), "benchmarks",
-        "c", mean(of_pairs(agreed.benchmarks), -1), mean(of_pairs(agreed.drawn_benchmarks), -1),
-    )  # fmt: skip
+    parts = [
+        (found.settings, agreed.settings, agreed.drawn_settings, "retraining settings"),
+        (found.labels, agreed.benchmarks, agreed.drawn_benchmarks, "benchmarks"),
+    ]
+    shown = [part for part in parts if len(part[0]) > 1]  # of a single one there is nothing to compare
+    for place, (names, matrices, draws, what) in enumerate(shown):
+        ax = drawn.add_subplot(grid[1, place])
+        letter, whole = "bc"[place], mean(of_pairs(matrices), -1)
+        _draw_matrix(ax, names, mean(matrices, 0), what, letter, whole, mean(of_pairs(draws), -1))
     return drawn
 
 
@@ -77,7 +80,7 @@ def _draw_matrix(
         ax.text(
             j,
             i,
-            f"{matrix[i, j]:.2f}".replace("-", "\N{MINUS SIGN}"),
+            f"{matrix[i, j]:.{2 if len(names) <= FEW else 1}f}".replace("-", "\N{MINUS SIGN}"),
             ha="center",
             va="center",
             fontsize=4.5,
